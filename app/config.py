@@ -1,0 +1,147 @@
+"""Settings of one workspace: `relabel.toml`, overridden by environment variables `RELABEL_*` and the usual few."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AliasChoices, Field, SecretStr, StringConstraints, ValidationError
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from app.errors import SettingsInvalid, WorkspaceMissing
+
+FILE = "relabel.toml"
+Probability = Annotated[float, Field(ge=0.0, le=1.0)]
+
+
+class Settings(BaseSettings):
+    """Every setting, frozen. Precedence: environment, then `relabel.toml`, then the defaults here."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="RELABEL_", frozen=True, extra="forbid", populate_by_name=True, env_ignore_empty=True
+    )
+
+    workspace: Path
+    name: Annotated[str, StringConstraints(min_length=1, max_length=80)] = "Relabel"
+    database_url: str | None = Field(None, validation_alias=AliasChoices("DATABASE_URL", "RELABEL_DATABASE_URL"))
+
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=1, le=65535)] = 8501
+    person: Annotated[str, StringConstraints(min_length=1, max_length=200)] = "me"
+    review_minutes: Annotated[float, Field(gt=0)] = 10.0
+
+    model: str = "default"
+    max_length: Annotated[int, Field(ge=8, le=8192)] = 256
+    max_grade: Annotated[int, Field(ge=1, le=9)] = 3
+    relevant_from: Annotated[int, Field(ge=1, le=9)] = 2
+    pool_depth: Annotated[int, Field(ge=1, le=1000)] = 20
+    pool_per_system: Annotated[int, Field(ge=1, le=1000)] = 30
+
+    judge: Literal["auto", "local", "llm"] = "auto"
+    accept_relevant: Probability = 0.9
+    accept_irrelevant: Probability = 0.9
+
+    openai_api_key: SecretStr | None = Field(
+        None, validation_alias=AliasChoices("OPENAI_API_KEY", "RELABEL_OPENAI_API_KEY")
+    )
+    openai_base_url: str | None = Field(
+        None, validation_alias=AliasChoices("OPENAI_BASE_URL", "RELABEL_OPENAI_BASE_URL")
+    )
+    llm_model: str = "gpt-4o-mini"
+    llm_concurrency: Annotated[int, Field(ge=1, le=512)] = 16
+    llm_timeout_seconds: Annotated[float, Field(gt=0)] = 60.0
+    llm_max_completion_tokens: Annotated[int, Field(ge=16)] = 300
+    llm_price_in_per_million_usd: Annotated[float, Field(ge=0)] | None = None
+    llm_price_out_per_million_usd: Annotated[float, Field(ge=0)] | None = None
+
+    loss: Literal["sum_marginal", "infonce"] = "sum_marginal"
+    epochs: Annotated[int, Field(ge=1, le=100)] = 2
+    learning_rate: Annotated[float, Field(gt=0, lt=1)] = 2e-5
+    batch_queries: Annotated[int, Field(ge=1, le=1024)] = 8
+    list_size: Annotated[int, Field(ge=2, le=512)] = 8
+    train_max_length: Annotated[int, Field(ge=8, le=8192)] = 128
+    seed: int = 0
+    gate_margin: Annotated[float, Field(ge=0, le=1)] = 0.01
+
+    @property
+    def database(self) -> str:
+        """The database's URL: `DATABASE_URL`, or a SQLite file in the workspace."""
+        return self.database_url or f"sqlite:///{self.workspace / 'relabel.sqlite'}"
+
+    @property
+    def jobs_database(self) -> str:
+        """Where DBOS keeps its own state, beside the workspace's database and never in it when that is a file."""
+        return self.database_url or f"sqlite:///{self.workspace / 'jobs.sqlite'}"
+
+    @property
+    def models(self) -> Path:
+        return self.workspace / "models"
+
+    @property
+    def indexes(self) -> Path:
+        return self.workspace / "indexes"
+
+    @property
+    def has_llm(self) -> bool:
+        """Whether an LLM is to be asked: a key or an endpoint is set, and the local judge is not insisted on."""
+        reachable = self.openai_api_key is not None or self.openai_base_url is not None
+        return self.judge == "llm" or (self.judge == "auto" and reachable)
+
+    @classmethod
+    def settings_customise_sources(
+        cls, settings_cls: type[BaseSettings], init_settings: PydanticBaseSettingsSource, **sources: Any
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return (sources["env_settings"], init_settings)
+
+
+def load_settings(workspace: Path) -> Settings:
+    """The settings of the workspace in that directory.
+
+    Raises:
+        WorkspaceMissing: there is no `relabel.toml` in it.
+        SettingsInvalid: the file or an environment variable holds something that is not allowed.
+    """
+    file = workspace / FILE
+    if not file.is_file():
+        raise WorkspaceMissing(
+            f"no {FILE} in {workspace}",
+            user_message=f"{workspace} is not a workspace. Make one with: relabel init {workspace}",
+        )
+    try:
+        values = tomllib.loads(file.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
+        raise SettingsInvalid(f"{file} cannot be read: {exc}") from exc
+    return settings_from(workspace, values, origin=str(file))
+
+
+def settings_from(workspace: Path, values: dict[str, Any], *, origin: str = "settings") -> Settings:
+    """The settings made of `values` and the environment.
+
+    Raises:
+        SettingsInvalid: a value is unknown or not allowed; the message names it.
+    """
+    try:
+        settings = Settings(**{**values, "workspace": workspace.absolute()})
+    except ValidationError as exc:
+        problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in exc.errors())
+        raise SettingsInvalid(f"{origin}: {problems}") from exc
+    if settings.relevant_from > settings.max_grade:
+        raise SettingsInvalid(
+            f"{origin}: relevant_from ({settings.relevant_from}) is above max_grade ({settings.max_grade})"
+        )
+    return settings
+
+
+def find_workspace(given: Path | None) -> Path:
+    """The workspace meant: the one given, else `RELABEL_WORKSPACE`, else the nearest `relabel.toml` upwards from here."""
+    if given is not None:
+        return given
+    if named := os.environ.get("RELABEL_WORKSPACE"):
+        return Path(named)
+    here = Path.cwd()
+    for folder in (here, *here.parents):
+        if (folder / FILE).is_file():
+            return folder
+    return here

@@ -1,0 +1,1 @@
+"""What the workspace remembers: tables, migrations and queries. Imports nothing by itself."""

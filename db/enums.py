@@ -1,0 +1,102 @@
+"""The closed sets of words that the tables store; the words are those of the design's table."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class Split(StrEnum):
+    """What a query is for; set once."""
+
+    TRAIN = "train"
+    CALIBRATE = "calibrate"
+    HELD_OUT = "held-out"
+
+
+class PersonKind(StrEnum):
+    """Whether somebody sits at the desk here, or their judgements came in a file."""
+
+    REVIEWER = "reviewer"
+    IMPORTED = "imported"
+
+
+class Role(StrEnum):
+    REVIEWER = "reviewer"
+    ADJUDICATOR = "adjudicator"
+    OWNER = "owner"
+
+
+class Outcome(StrEnum):
+    """A decision about one suggestion."""
+
+    ACCEPTED = "accepted"
+    REJECTED = "rejected"
+
+
+class ReviewAction(StrEnum):
+    """What a person did with a pair; undo takes back one earlier review and stands beside it."""
+
+    GRADE = "grade"
+    SKIP = "skip"
+    FLAG = "flag"
+    UNDO = "undo"
+    ADJUDICATE = "adjudicate"
+
+
+class LabelSource(StrEnum):
+    """Who stands behind a curated grade, the strongest first."""
+
+    ADJUDICATED = "adjudicated"
+    HUMAN = "human"
+    ACCEPTED = "accepted"
+    SELF = "self"
+    PROPOSED = "proposed"
+
+
+class PolicyKind(StrEnum):
+    BARE_THRESHOLD = "bare-threshold"
+    CERTIFIED = "certified"
+
+
+class CertificateState(StrEnum):
+    ISSUED = "issued"
+    SUSPENDED = "suspended"
+
+
+class ModelStage(StrEnum):
+    CANDIDATE = "candidate"
+    LIVE = "live"
+    RETIRED = "retired"
+
+
+class RunStatus(StrEnum):
+    QUEUED = "queued"
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def is_active(self) -> bool:
+        return self in (RunStatus.QUEUED, RunStatus.RUNNING)
+
+
+class PromotionCause(StrEnum):
+    """Why the live model changed."""
+
+    FIRST = "first"
+    GATE = "gate"
+    OVERRIDE = "override"
+    ROLLBACK = "rollback"
+
+
+class SpendState(StrEnum):
+    RESERVED = "reserved"
+    SETTLED = "settled"
+
+
+class Visibility(StrEnum):
+    """Whether a reviewer saw the suggestion before grading."""
+
+    BLIND = "blind"
+    SHOWN = "shown"

@@ -1,0 +1,279 @@
+"""What judges propose, what is decided about it, and what people say: append-only, with one current state a pair."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Mapped, mapped_column
+
+from annotator.types import ConfidenceKind, Criterion, JudgeKind, SuggestionStatus
+from db.base import Base, enum_of
+from db.enums import CertificateState, LabelSource, Outcome, PolicyKind, ReviewAction, SpendState, Visibility
+
+
+class JudgeRow(Base):
+    """A judge as it was when it proposed: name, model, prompt version and parameters together."""
+
+    __tablename__ = "judge"
+    __table_args__ = (sa.UniqueConstraint("name", "prompt_version", "criterion", "parameters_hash"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(sa.String(200))
+    kind: Mapped[JudgeKind] = mapped_column(enum_of(JudgeKind, "judge_kind"))
+    model: Mapped[str] = mapped_column(sa.String(200))
+    prompt_version: Mapped[str] = mapped_column(sa.String(64))
+    criterion: Mapped[Criterion] = mapped_column(enum_of(Criterion, "criterion"))
+    certifiable: Mapped[bool]
+    parameters: Mapped[dict[str, Any]]
+    parameters_hash: Mapped[str] = mapped_column(sa.String(64))
+    created_at: Mapped[datetime]
+
+
+class LabelJob(Base):
+    """One request to label many pairs, with what it may spend and how far it is."""
+
+    __tablename__ = "label_job"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    judge_id: Mapped[int] = mapped_column(sa.ForeignKey("judge.id"))
+    criterion: Mapped[Criterion] = mapped_column(enum_of(Criterion, "criterion"))
+    n_pairs: Mapped[int]
+    token_cap: Mapped[int | None]
+    cost_cap_usd: Mapped[float | None]
+    started_at: Mapped[datetime]
+    finished_at: Mapped[datetime | None]
+
+
+class LabelFailure(Base):
+    """A pair for which no reply came, with the reason; only these are tried again."""
+
+    __tablename__ = "label_failure"
+    __table_args__ = (sa.Index(None, "pair_id", "judge_id"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    job_id: Mapped[int] = mapped_column(sa.ForeignKey("label_job.id"), index=True)
+    judge_id: Mapped[int] = mapped_column(sa.ForeignKey("judge.id"))
+    pair_id: Mapped[int] = mapped_column(sa.ForeignKey("pair.id"))
+    reason: Mapped[str] = mapped_column(sa.Text)
+    retryable: Mapped[bool]
+    created_at: Mapped[datetime]
+
+
+class ReplyCacheEntry(Base):
+    """A reply that was paid for, by the hash of (model, parameters, prompt, texts); stored before it is used."""
+
+    __tablename__ = "reply_cache"
+
+    key: Mapped[str] = mapped_column(sa.String(64), primary_key=True)
+    model: Mapped[str] = mapped_column(sa.String(200))
+    reply: Mapped[dict[str, Any]]
+    prompt_tokens: Mapped[int]
+    completion_tokens: Mapped[int]
+    created_at: Mapped[datetime]
+
+
+class Suggestion(Base):
+    """One proposal of a judge for a pair; append-only. An unreadable reply has no grade, never grade 0."""
+
+    __tablename__ = "suggestion"
+    __table_args__ = (
+        sa.CheckConstraint("(status = 'ok') = (grade IS NOT NULL)", name="grade_only_when_readable"),
+        sa.CheckConstraint("confidence IS NULL OR (confidence >= 0 AND confidence <= 1)", name="confidence_range"),
+        sa.CheckConstraint("(confidence IS NULL) = (confidence_kind IS NULL)", name="confidence_has_a_kind"),
+        sa.Index(None, "pair_id", "criterion"),
+        sa.Index(None, "judge_id", "pair_id"),
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    pair_id: Mapped[int] = mapped_column(sa.ForeignKey("pair.id"))
+    judge_id: Mapped[int] = mapped_column(sa.ForeignKey("judge.id"))
+    criterion: Mapped[Criterion] = mapped_column(enum_of(Criterion, "criterion"))
+    job_id: Mapped[int | None] = mapped_column(sa.ForeignKey("label_job.id"), index=True)
+    source_id: Mapped[int | None] = mapped_column(sa.ForeignKey("source.id"))
+    definition_id: Mapped[int | None] = mapped_column(sa.ForeignKey("definition.id"))
+    status: Mapped[SuggestionStatus] = mapped_column(enum_of(SuggestionStatus, "suggestion_status"))
+    grade: Mapped[int | None]
+    original_grade: Mapped[str | None] = mapped_column(sa.String(40))
+    grade_distribution: Mapped[list[Any] | None]
+    confidence: Mapped[float | None]
+    confidence_kind: Mapped[ConfidenceKind | None] = mapped_column(enum_of(ConfidenceKind, "confidence_kind"))
+    evidence_start: Mapped[int | None]
+    evidence_end: Mapped[int | None]
+    evidence_dropped: Mapped[bool] = mapped_column(default=False)
+    reason: Mapped[str] = mapped_column(sa.Text)
+    raw_reply: Mapped[str] = mapped_column(sa.Text)
+    prompt_tokens: Mapped[int] = mapped_column(default=0)
+    completion_tokens: Mapped[int] = mapped_column(default=0)
+    cost_usd: Mapped[float | None]
+    created_at: Mapped[datetime]
+
+
+class Calibrator(Base):
+    """A fitted map from one judge's confidence of one kind to a probability; immutable once stored."""
+
+    __tablename__ = "calibrator"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    judge_id: Mapped[int] = mapped_column(sa.ForeignKey("judge.id"), index=True)
+    confidence_kind: Mapped[ConfidenceKind] = mapped_column(enum_of(ConfidenceKind, "confidence_kind"))
+    criterion: Mapped[Criterion] = mapped_column(enum_of(Criterion, "criterion"))
+    parameters: Mapped[dict[str, Any]]
+    n_reviews: Mapped[int]
+    created_at: Mapped[datetime]
+
+
+class Certificate(Base):
+    """At most epsilon wrong among the accepted of one class of one frozen batch, with confidence 1 - delta."""
+
+    __tablename__ = "certificate"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    batch_hash: Mapped[str] = mapped_column(sa.String(64), index=True)
+    judge_id: Mapped[int] = mapped_column(sa.ForeignKey("judge.id"))
+    calibrator_id: Mapped[int | None] = mapped_column(sa.ForeignKey("calibrator.id"))
+    criterion: Mapped[Criterion] = mapped_column(enum_of(Criterion, "criterion"))
+    relevant_class: Mapped[bool]
+    epsilon: Mapped[float]
+    delta: Mapped[float]
+    n_audits: Mapped[int]
+    n_errors: Mapped[int]
+    threshold: Mapped[float | None]
+    coverage: Mapped[float]
+    recall_relevant: Mapped[float | None]
+    details: Mapped[dict[str, Any]]
+    created_at: Mapped[datetime]
+
+
+class CertificateEvent(Base):
+    """A certificate's state over time: issued, then suspended by drift or by a change of what it rests on."""
+
+    __tablename__ = "certificate_event"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    certificate_id: Mapped[int] = mapped_column(sa.ForeignKey("certificate.id"), index=True)
+    state: Mapped[CertificateState] = mapped_column(enum_of(CertificateState, "certificate_state"))
+    reason: Mapped[str] = mapped_column(sa.Text)
+    created_at: Mapped[datetime]
+
+
+class Policy(Base):
+    """The rule that accepts or rejects suggestions, by version."""
+
+    __tablename__ = "policy"
+    __table_args__ = (sa.UniqueConstraint("version", "criterion"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    version: Mapped[str] = mapped_column(sa.String(64))
+    kind: Mapped[PolicyKind] = mapped_column(enum_of(PolicyKind, "policy_kind"))
+    criterion: Mapped[Criterion] = mapped_column(enum_of(Criterion, "criterion"))
+    parameters: Mapped[dict[str, Any]]
+    created_at: Mapped[datetime]
+
+
+class Decision(Base):
+    """Accepted or rejected, by which policy version, and why; append-only, the latest of a pair holds."""
+
+    __tablename__ = "decision"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    pair_id: Mapped[int] = mapped_column(sa.ForeignKey("pair.id"), index=True)
+    criterion: Mapped[Criterion] = mapped_column(enum_of(Criterion, "criterion"))
+    suggestion_id: Mapped[int] = mapped_column(sa.ForeignKey("suggestion.id"), index=True)
+    policy_id: Mapped[int] = mapped_column(sa.ForeignKey("policy.id"))
+    certificate_id: Mapped[int | None] = mapped_column(sa.ForeignKey("certificate.id"))
+    outcome: Mapped[Outcome] = mapped_column(enum_of(Outcome, "outcome"))
+    why: Mapped[str] = mapped_column(sa.Text)
+    created_at: Mapped[datetime]
+
+
+class Review(Base):
+    """One person's judgement of one pair; append-only, undo appends. `card` makes a double press harmless."""
+
+    __tablename__ = "review"
+    __table_args__ = (
+        sa.CheckConstraint("(action IN ('grade', 'adjudicate')) = (grade IS NOT NULL)", name="grade_when_graded"),
+        sa.CheckConstraint("(action = 'undo') = (undoes_id IS NOT NULL)", name="undo_names_a_review"),
+        sa.CheckConstraint("seconds IS NULL OR seconds >= 0", name="seconds_not_negative"),
+        sa.Index(None, "pair_id", "criterion"),
+        sa.Index(None, "person_id", "created_at"),
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    pair_id: Mapped[int] = mapped_column(sa.ForeignKey("pair.id"))
+    criterion: Mapped[Criterion] = mapped_column(enum_of(Criterion, "criterion"))
+    person_id: Mapped[int] = mapped_column(sa.ForeignKey("person.id"))
+    action: Mapped[ReviewAction] = mapped_column(enum_of(ReviewAction, "review_action"))
+    grade: Mapped[int | None]
+    original_grade: Mapped[str | None] = mapped_column(sa.String(40))
+    visibility: Mapped[Visibility] = mapped_column(enum_of(Visibility, "visibility"))
+    suggestion_id: Mapped[int | None] = mapped_column(sa.ForeignKey("suggestion.id"))
+    undoes_id: Mapped[int | None] = mapped_column(sa.ForeignKey("review.id"), unique=True)
+    source_id: Mapped[int | None] = mapped_column(sa.ForeignKey("source.id"))
+    card: Mapped[str | None] = mapped_column(sa.String(64), unique=True)
+    seconds: Mapped[float | None]
+    note: Mapped[str] = mapped_column(sa.Text, default="")
+    created_at: Mapped[datetime]
+
+
+class PairState(Base):
+    """What holds for a pair now under one criterion; derived from the append-only tables in the same transaction."""
+
+    __tablename__ = "pair_state"
+    __table_args__ = (
+        sa.CheckConstraint("(curated_grade IS NULL) = (curated_source IS NULL)", name="grade_has_a_source"),
+        sa.Index(None, "criterion", "outcome", "review_id"),
+        sa.Index(None, "criterion", "curated_source"),
+    )
+
+    pair_id: Mapped[int] = mapped_column(sa.ForeignKey("pair.id"), primary_key=True)
+    criterion: Mapped[Criterion] = mapped_column(enum_of(Criterion, "criterion"), primary_key=True)
+    suggestion_id: Mapped[int | None] = mapped_column(sa.ForeignKey("suggestion.id"))
+    decision_id: Mapped[int | None] = mapped_column(sa.ForeignKey("decision.id"))
+    outcome: Mapped[Outcome | None] = mapped_column(enum_of(Outcome, "outcome"))
+    review_id: Mapped[int | None] = mapped_column(sa.ForeignKey("review.id"))
+    curated_grade: Mapped[int | None]
+    curated_source: Mapped[LabelSource | None] = mapped_column(enum_of(LabelSource, "label_source"))
+    updated_at: Mapped[datetime]
+
+
+class QueueEntry(Base):
+    """A rejected pair's place in one version of the audit queue, and why it stands there."""
+
+    __tablename__ = "queue_entry"
+    __table_args__ = (sa.UniqueConstraint("criterion", "version", "pair_id"),)
+
+    criterion: Mapped[Criterion] = mapped_column(enum_of(Criterion, "criterion"), primary_key=True)
+    version: Mapped[int] = mapped_column(primary_key=True)
+    position: Mapped[int] = mapped_column(primary_key=True)
+    pair_id: Mapped[int] = mapped_column(sa.ForeignKey("pair.id"))
+    reason: Mapped[str] = mapped_column(sa.Text)
+
+
+class Lease(Base):
+    """A pair held for one person until a moment; one holder a pair, so nobody is served what another has open."""
+
+    __tablename__ = "lease"
+    __table_args__ = (sa.Index(None, "person_id"),)
+
+    pair_id: Mapped[int] = mapped_column(sa.ForeignKey("pair.id"), primary_key=True)
+    criterion: Mapped[Criterion] = mapped_column(enum_of(Criterion, "criterion"), primary_key=True)
+    person_id: Mapped[int] = mapped_column(sa.ForeignKey("person.id"))
+    card: Mapped[str] = mapped_column(sa.String(64), unique=True)
+    opened_at: Mapped[datetime]
+    expires_at: Mapped[datetime]
+
+
+class SpendEntry(Base):
+    """Money and tokens reserved for a call before it is made and settled after; open reservations count as spent."""
+
+    __tablename__ = "spend_entry"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    job_id: Mapped[int] = mapped_column(sa.ForeignKey("label_job.id"), index=True)
+    state: Mapped[SpendState] = mapped_column(enum_of(SpendState, "spend_state"))
+    tokens: Mapped[int]
+    cost_usd: Mapped[float | None]
+    created_at: Mapped[datetime]
+    settled_at: Mapped[datetime | None]
