@@ -14,6 +14,7 @@ import inspect
 import json
 import os
 import pkgutil
+import re
 import sys
 import types
 import warnings
@@ -50,6 +51,10 @@ EXCLUDED_TOP = NOT_A_LIBRARY | GONE | IMPLEMENTATIONS | IMPLEMENTATIONS_OF_RE
 EXCLUDED_PARTS = frozenset({"test", "tests", "idle_test"})
 NO_SUBMODULES = frozenset({"encodings"})
 
+# Defaults that show an address, an order of hashing, a path, or the environment with all its secrets.
+UNSTABLE_SIGNATURE = re.compile(r" at 0x|<_io\.|<module |frozenset\(|=\{|environ\(|='/[^']*/")
+LONGEST_SIGNATURE = 300
+
 ABSENT = object()
 
 
@@ -61,7 +66,7 @@ def guarded(get: "Callable[[], object]") -> object:
     """What `get` returns, or ABSENT when it raises anything."""
     try:
         return get()
-    except BaseException:  # noqa: BLE001 - a module for another system, a sys.exit on import: none may end the run
+    except BaseException:  # a module for another system, a sys.exit on import: none may end the run
         return ABSENT
 
 
@@ -72,9 +77,7 @@ def import_or_none(name: str) -> "types.ModuleType | None":
 
 def walk_modules(failed: "list[str]") -> "Iterator[tuple[str, types.ModuleType]]":
     """Every public module with its public name, in a fixed order; names that do not import go to `failed`."""
-    waiting = sorted(
-        (name for name in sys.stdlib_module_names if is_public(name)), reverse=True
-    )
+    waiting = sorted((name for name in sys.stdlib_module_names if is_public(name)), reverse=True)
     while waiting:
         name = waiting.pop()
         if name in EXCLUDED_TOP or EXCLUDED_PARTS.intersection(name.split(".")):
@@ -88,13 +91,8 @@ def walk_modules(failed: "list[str]") -> "Iterator[tuple[str, types.ModuleType]]
             yield "os.path", os.path
         if name in NO_SUBMODULES:
             continue
-        children = {
-            child.name
-            for child in pkgutil.iter_modules(getattr(module, "__path__", None) or [])
-        }
-        waiting += sorted(
-            (f"{name}.{child}" for child in children if is_public(child)), reverse=True
-        )
+        children = {child.name for child in pkgutil.iter_modules(getattr(module, "__path__", None) or [])}
+        waiting += sorted((f"{name}.{child}" for child in children if is_public(child)), reverse=True)
 
 
 def docstring(thing: object) -> str:
@@ -103,7 +101,7 @@ def docstring(thing: object) -> str:
 
 
 def signature(thing: object, *, drop_first: bool) -> str:
-    """`(a, b=1)`, or "" when there is none."""
+    """`(a, b=1)`, "(...)" for one that differs from run to run or from machine to machine, or "" when there is none."""
     if isinstance(thing, type) and issubclass(thing, enum.Enum):
         return ""  # how members are looked up, not what a caller writes
     found = guarded(lambda: inspect.signature(thing))  # type: ignore[arg-type]
@@ -111,7 +109,8 @@ def signature(thing: object, *, drop_first: bool) -> str:
         return ""
     if drop_first:
         found = found.replace(parameters=list(found.parameters.values())[1:])
-    return str(found)
+    shown = str(found)
+    return "(...)" if UNSTABLE_SIGNATURE.search(shown) or len(shown) > LONGEST_SIGNATURE else shown
 
 
 def public_names(name: str, module: types.ModuleType) -> "Iterator[tuple[str, object]]":
@@ -125,12 +124,7 @@ def public_names(name: str, module: types.ModuleType) -> "Iterator[tuple[str, ob
             continue
         if listed is None:
             home = getattr(thing, "__module__", None)
-            if (
-                isinstance(home, str)
-                and home != name
-                and is_public(home)
-                and home != module.__name__
-            ):
+            if isinstance(home, str) and home != name and is_public(home) and home != module.__name__:
                 continue
         yield key, thing
 
@@ -156,17 +150,16 @@ class Collector:
         self.records: list[list[object]] = []
 
     def add(
-        self, name: str, kind: str, sig: str, thing: object, *, inherited: bool = False
+        self, name: str, kind: str, sig: str, thing: object, *, named: object = None, inherited: bool = False
     ) -> None:
         text = docstring(thing)
-        if text:
-            own_name = getattr(thing, "__name__", None)
-            if isinstance(own_name, str) and own_name.startswith("__"):
-                return  # keyword.iskeyword is the bound `__contains__` of a set, and documents that
-            as_defined = (
-                not isinstance(own_name, str) or own_name == name.rpartition(".")[2]
-            )
-            self.records.append([name, kind, sig, text, as_defined, inherited])
+        if not text or text == docstring(object.__init__):
+            return
+        own_name = getattr(thing if named is None else named, "__name__", None)
+        if isinstance(own_name, str) and own_name.startswith("__"):
+            return  # keyword.iskeyword is the bound `__contains__` of a set, and documents that
+        as_defined = not isinstance(own_name, str) or own_name == name.rpartition(".")[2]
+        self.records.append([name, kind, sig, text, as_defined, inherited])
 
     def add_module(self, name: str, module: types.ModuleType) -> None:
         text = docstring(module)
@@ -177,9 +170,7 @@ class Collector:
             if isinstance(thing, type):
                 self.add_class(prefix + key, thing)
             elif inspect.isroutine(thing):
-                self.add(
-                    prefix + key, "function", signature(thing, drop_first=False), thing
-                )
+                self.add(prefix + key, "function", signature(thing, drop_first=False), thing)
             elif docstring(thing) != docstring(type(thing)):
                 # typing.Optional documents itself; typing.List repeats the text of list, so it never names a passage.
                 self.add(
@@ -191,13 +182,13 @@ class Collector:
                 )
 
     def add_class(self, name: str, cls: type, *, depth: int = 0) -> None:
-        self.add(name, "class", signature(cls, drop_first=False), cls)
+        # concurrent.futures.ThreadPoolExecutor has no docstring; its initialiser has.
+        says = cls if docstring(cls) else vars(cls).get("__init__")
+        self.add(name, "class", signature(cls, drop_first=False), says, named=cls)
         members = getattr(cls, "__members__", {}) if issubclass(cls, enum.Enum) else {}
         seen: set[str] = set()
         for owner in cls.__mro__:
-            if owner is not cls and (
-                owner.__module__ == "builtins" or owner is enum.Enum
-            ):
+            if owner is not cls and (owner.__module__ == "builtins" or owner is enum.Enum):
                 continue  # every exception would list with_traceback, every named tuple count and index
             for key, raw in sorted(vars(owner).items()):
                 if not is_public(key) or key in seen or key in members:
@@ -206,41 +197,22 @@ class Collector:
                 # What a private base defines belongs to the public class that offers it.
                 inherited = owner is not cls and is_public(owner.__name__)
                 if isinstance(raw, type):
-                    if (
-                        depth == 0
-                        and not inherited
-                        and raw.__qualname__.startswith(cls.__qualname__ + ".")
-                    ):
+                    if depth == 0 and not inherited and raw.__qualname__.startswith(cls.__qualname__ + "."):
                         self.add_class(f"{name}.{key}", raw, depth=1)
-                elif (
-                    isinstance(raw, MEMBER_TYPES)
-                    or inspect.isroutine(raw)
-                    or hasattr(type(raw), "__set_name__")
-                ):
+                elif isinstance(raw, MEMBER_TYPES) or inspect.isroutine(raw) or hasattr(type(raw), "__set_name__"):
                     self.add_member(f"{name}.{key}", key, cls, raw, inherited=inherited)
 
-    def add_member(
-        self, name: str, key: str, cls: type, raw: object, *, inherited: bool
-    ) -> None:
+    def add_member(self, name: str, key: str, cls: type, raw: object, *, inherited: bool) -> None:
         if not isinstance(raw, MEMBER_TYPES) and docstring(raw) == docstring(type(raw)):
             return
-        is_data = isinstance(
-            raw, (property, types.GetSetDescriptorType, types.MemberDescriptorType)
-        )
+        is_data = isinstance(raw, (property, types.GetSetDescriptorType, types.MemberDescriptorType))
         thing = ABSENT if is_data else guarded(lambda: getattr(cls, key))
-        callable_found = thing is not ABSENT and callable(thing)
-        sig = (
-            signature(thing, drop_first=isinstance(raw, HAS_SELF))
-            if callable_found
-            else ""
-        )
-        self.add(
-            name,
-            "method" if callable_found else "property",
-            sig,
-            raw,
-            inherited=inherited,
-        )
+        kind, sig = "property", ""
+        if thing is not ABSENT and callable(thing):
+            kind, sig = "method", signature(thing, drop_first=isinstance(raw, HAS_SELF))
+        # A static method of a built-in type (`str.maketrans`) answers with the documentation of `staticmethod`.
+        documented = raw.__func__ if isinstance(raw, (staticmethod, classmethod)) else raw
+        self.add(name, kind, sig, documented, inherited=inherited)
 
 
 def main(output: str) -> None:

@@ -33,12 +33,8 @@ FEWEST_WORDS = 4
 FULL_CHUNK_WORDS = 80
 LARGEST_CHUNK_WORDS = 220
 SMALLEST_CHUNK_WORDS = 40
-LONGEST_SIGNATURE = 300
 
 _ADDRESS = re.compile(r"(?<=\bat )0x[0-9a-fA-F]+\b")
-_UNSTABLE_SIGNATURE = re.compile(
-    r" at 0x|<_io\.|<module |frozenset\(|=\{|environ\(|='/[^']*/"
-)
 _TUPLE_FIELD = re.compile(r"Alias for field number \d+")
 _TOPIC_UNDERLINE = re.compile(r"\s*([*=\-~^\"])\1{2,}\s*")
 _EMPHASIS = re.compile(r"(?<![\w*])(\*{1,2})(?=[^\s*])([^*\n]+?)(?<=[^\s*])\1(?![\w*])")
@@ -86,25 +82,17 @@ class _Documented:
     def title(self) -> str:
         if self.kind == "module":
             return f"{self.name} (module)"
-        signature = self.signature
-        if _UNSTABLE_SIGNATURE.search(signature) or len(signature) > LONGEST_SIGNATURE:
-            signature = "(...)"
-        return self.name + signature
+        return self.name + self.signature
 
     def says_something(self) -> bool:
         if len(self.text.split()) < FEWEST_WORDS or _TUPLE_FIELD.fullmatch(self.text):
             return False
         # What dataclass and namedtuple write when the author wrote nothing: the signature alone.
         own_name = self.name.rpartition(".")[2]
-        return not (
-            self.kind == "class"
-            and re.fullmatch(rf"{re.escape(own_name)}\(.*\)( -> None)?", self.text)
-        )
+        return not (self.kind == "class" and re.fullmatch(rf"{re.escape(own_name)}\(.*\)( -> None)?", self.text))
 
 
-def build_corpus(
-    python: str = sys.executable, *, timeout_seconds: float = 120.0
-) -> list[DemoPassage]:
+def build_corpus(python: str = sys.executable, *, timeout_seconds: float = 120.0) -> list[DemoPassage]:
     """The passages of `python`'s own documentation, sorted by id; the same for every run of the same Python.
 
     Raises:
@@ -130,18 +118,12 @@ def resolve(passages: Iterable[DemoPassage]) -> dict[str, str]:
     return names
 
 
-def _collect(
-    python: str, *, timeout_seconds: float
-) -> tuple[list[_Documented], dict[str, str]]:
+def _collect(python: str, *, timeout_seconds: float) -> tuple[list[_Documented], dict[str, str]]:
     with tempfile.TemporaryDirectory(prefix="relabel-demo-") as directory:
         output = Path(directory) / "stdlib.json"
         # -I and -S: neither the environment nor site-packages may change what the corpus is. Home is the temporary
         # directory, so that a module which reads or writes a dot file on import finds an empty home.
-        environment = {
-            key: os.environ[key]
-            for key in ("PATH", "SYSTEMROOT", "LD_LIBRARY_PATH")
-            if key in os.environ
-        }
+        environment = {key: os.environ[key] for key in ("PATH", "SYSTEMROOT", "LD_LIBRARY_PATH") if key in os.environ}
         environment |= {"HOME": directory, "TMPDIR": directory}
         try:
             finished = subprocess.run(
@@ -198,22 +180,16 @@ def _api_passages(documented: Iterable[_Documented]) -> Iterator[DemoPassage]:
     taken = {group[0].name for group in groups if group[0].kind != "module"}
     for best, *others in groups:
         is_module = best.kind == "module"
-        passage_id = (
-            f"module:{best.name}" if is_module and best.name in taken else best.name
-        )
+        passage_id = f"module:{best.name}" if is_module and best.name in taken else best.name
         aliases = tuple(sorted({other.name for other in others} - {best.name}))
         text = _without_addresses(best.text)
         if not is_module:
-            yield DemoPassage(
-                id=passage_id, title=best.title(), text=text, aliases=aliases
-            )
+            yield DemoPassage(id=passage_id, title=best.title(), text=text, aliases=aliases)
             continue
         for number, chunk in enumerate(_chunks(_paragraphs(text)), start=1):
             yield DemoPassage(
                 id=_numbered(passage_id, number),
-                title=best.title()
-                if number == 1
-                else f"{best.name} (module, part {number})",
+                title=best.title() if number == 1 else f"{best.name} (module, part {number})",
                 text=chunk,
                 aliases=aliases if number == 1 else (),
             )
@@ -221,19 +197,13 @@ def _api_passages(documented: Iterable[_Documented]) -> Iterator[DemoPassage]:
 
 def _topic_passages(topics: Mapping[str, str]) -> Iterator[DemoPassage]:
     taken_by: dict[str, str] = {}
-    for name, text in sorted(
-        topics.items(), key=lambda topic: (len(topic[1]), topic[0])
-    ):
+    for name, text in sorted(topics.items(), key=lambda topic: (len(topic[1]), topic[0])):
         heading, paragraphs = _clean_topic(text)
-        fresh = [
-            paragraph for paragraph in paragraphs if _key(paragraph) not in taken_by
-        ]
+        fresh = [paragraph for paragraph in paragraphs if _key(paragraph) not in taken_by]
         for number, chunk in enumerate(_chunks(fresh), start=1):
             passage_id = _numbered(f"topic:{name}", number)
             for paragraph in chunk.split("\n\n"):
-                if (
-                    len(paragraph.split()) >= 8
-                ):  # "For example:" is shared by topics that share nothing else
+                if len(paragraph.split()) >= 8:  # "For example:" is shared by topics that share nothing else
                     taken_by.setdefault(_key(paragraph), passage_id)
             part = "" if number == 1 else f", part {number}"
             yield DemoPassage(
@@ -248,20 +218,15 @@ def _clean_topic(text: str) -> tuple[str, list[str]]:
     """The heading of a topic and its paragraphs, without underlines and emphasis."""
     lines = [line.rstrip() for line in text.replace("``", "").splitlines()]
     kept = [line for line in lines if not _TOPIC_UNDERLINE.fullmatch(line)]
-    paragraphs = [
-        _EMPHASIS.sub(r"\2", paragraph) for paragraph in _paragraphs("\n".join(kept))
-    ]
+    paragraphs = [_EMPHASIS.sub(r"\2", paragraph) for paragraph in _paragraphs("\n".join(kept))]
     heading = paragraphs[0].strip() if paragraphs else ""
     has_heading = len(lines) > 1 and _TOPIC_UNDERLINE.fullmatch(lines[1]) is not None
-    return (
-        (heading, paragraphs[1:])
-        if has_heading
-        else (" ".join(heading.split()[:8]), paragraphs)
-    )
+    return (heading, paragraphs[1:]) if has_heading else (" ".join(heading.split()[:8]), paragraphs)
 
 
 def _paragraphs(text: str) -> list[str]:
-    return [block.strip("\n") for block in re.split(r"\n\s*\n", text) if block.strip()]
+    blocks = (block.strip("\n") for block in re.split(r"\n\s*\n", text) if block.strip())
+    return [piece for block in blocks for piece in _pieces(block)]
 
 
 def _chunks(paragraphs: Sequence[str]) -> list[str]:
@@ -269,16 +234,10 @@ def _chunks(paragraphs: Sequence[str]) -> list[str]:
     chunks: list[list[str]] = []
     current: list[str] = []
     words = 0
-    for paragraph in (piece for whole in paragraphs for piece in _pieces(whole)):
+    for paragraph in paragraphs:
         more = len(paragraph.split())
-        full = (
-            words >= FULL_CHUNK_WORDS
-            and words + more > (FULL_CHUNK_WORDS + LARGEST_CHUNK_WORDS) / 2
-        )
-        if current and (
-            full
-            or (words >= SMALLEST_CHUNK_WORDS and words + more > LARGEST_CHUNK_WORDS)
-        ):
+        full = words >= FULL_CHUNK_WORDS and words + more > (FULL_CHUNK_WORDS + LARGEST_CHUNK_WORDS) / 2
+        if current and (full or (words >= SMALLEST_CHUNK_WORDS and words + more > LARGEST_CHUNK_WORDS)):
             chunks.append(current)
             current, words = [], 0
         current.append(paragraph)
