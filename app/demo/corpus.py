@@ -8,7 +8,8 @@ in a process of its own (`_collect_stdlib.py`). This module decides what a passa
 - The same text under several names is one passage. It is called by the name under which the thing is defined, with
   the fewest dots, then the fewest letters (`concurrent.futures.Executor.submit`, not
   `concurrent.futures._base.Executor.submit`); the other names are its aliases.
-- Module docstrings and the topics of `help()` are cut at paragraphs into passages of about 80 to 220 words: `heapq`,
+- Of the topics of `help()`, "string-methods" and "debugger" are left out: they repeat the docstrings of `str` and `pdb`.
+- Module docstrings and the other topics are cut at paragraphs into passages of about 80 to 220 words: `heapq`,
   `heapq#2`, `topic:with`, `topic:with#2`. A paragraph that two topics share stays in the shorter, more specific topic.
 
 The questions that go with it are in `app.demo.questions`.
@@ -33,6 +34,7 @@ FEWEST_WORDS = 4
 FULL_CHUNK_WORDS = 80
 LARGEST_CHUNK_WORDS = 220
 SMALLEST_CHUNK_WORDS = 40
+REPEATING_TOPICS = frozenset({"string-methods", "debugger"})
 
 _ADDRESS = re.compile(r"(?<=\bat )0x[0-9a-fA-F]+\b")
 _TUPLE_FIELD = re.compile(r"Alias for field number \d+")
@@ -198,6 +200,8 @@ def _api_passages(documented: Iterable[_Documented]) -> Iterator[DemoPassage]:
 def _topic_passages(topics: Mapping[str, str]) -> Iterator[DemoPassage]:
     taken_by: dict[str, str] = {}
     for name, text in sorted(topics.items(), key=lambda topic: (len(topic[1]), topic[0])):
+        if name in REPEATING_TOPICS:
+            continue
         heading, paragraphs = _clean_topic(text)
         fresh = [paragraph for paragraph in paragraphs if _key(paragraph) not in taken_by]
         for number, chunk in enumerate(_chunks(fresh), start=1):

@@ -1,0 +1,261 @@
+"""The words of the retriever as frozen values: no I/O, and nothing heavy is imported here.
+
+Behaviour lives beside each use: search in `dense_index` and `bm25`, training in `training`, tests in `evaluation`.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+LOSS_NAMES = ("sum_marginal", "infonce")
+"""Every loss `retriever.losses.make_loss` knows; the first is the default."""
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """One text that can be retrieved; an empty title is allowed."""
+
+    id: str
+    title: str
+    text: str
+
+    @property
+    def full_text(self) -> str:
+        """Title and text joined by one space: what is indexed, encoded and trained on."""
+        return f"{self.title} {self.text}" if self.title else self.text
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """One question or search."""
+
+    id: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """One retrieved passage; rank counts from 1, a higher score is better, scores do not compare across queries."""
+
+    passage_id: str
+    rank: int
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
+class SystemHit:
+    """Where one system ranked a passage; rank counts from 1."""
+
+    system: str
+    rank: int
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
+class FusedHit:
+    """A passage after fusion: the fused score, and every system that retrieved it, in the order of their names."""
+
+    passage_id: str
+    rank: int
+    score: float
+    hits: tuple[SystemHit, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A pair put up for judging: its fused rank (from 1) and score, and the rank and score of each system."""
+
+    query_id: str
+    passage_id: str
+    rank: int
+    score: float
+    hits: tuple[SystemHit, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class LabelledPassage:
+    """A passage with its curated grade.
+
+    grade: 0 to K, soft grades (expected grades) allowed. weight: trust in the label, above 0, at most 1.
+    """
+
+    passage_id: str
+    text: str
+    grade: float
+    weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.grade) and self.grade >= 0):
+            raise ValueError(f"the grade of passage {self.passage_id!r} is {self.grade}; it must be 0 or more")
+        if not 0 < self.weight <= 1:
+            raise ValueError(f"the weight of passage {self.passage_id!r} is {self.weight}; it must be in (0, 1]")
+
+
+@dataclass(frozen=True, slots=True)
+class GradedList:
+    """All labelled passages of one query. Order matters when a list is cut: earlier passages are kept first."""
+
+    query_id: str
+    query: str
+    passages: tuple[LabelledPassage, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingSettings:
+    """How a model is trained; every default is chosen for a small label set on two CPU cores.
+
+    loss: a name of LOSS_NAMES. epochs: passes over the lists. learning_rate: peak, AdamW. batch_queries: queries a step.
+    list_size: most passages of one query that are used. temperature: cosine is divided by it. warmup_ratio: share of the
+    steps in [0, 1). max_length: tokens kept of a text. relevant_from: lowest positive grade. max_grade: K.
+    weight_decay: AdamW's. in_batch_negatives: other queries' passages count as negatives when they score below the
+    query's weakest positive by in_batch_margin (relative, in [0, 1)). trainable_layers: how many of the last
+    transformer layers learn; None is all of them, embeddings included.
+
+    Raises: ValueError naming the setting, its value and what is allowed.
+    """
+
+    loss: str = LOSS_NAMES[0]
+    epochs: int = 2
+    learning_rate: float = 3e-5
+    batch_queries: int = 8
+    list_size: int = 8
+    temperature: float = 0.05
+    warmup_ratio: float = 0.1
+    seed: int = 0
+    max_length: int = 128
+    relevant_from: float = 2
+    max_grade: int = 3
+    weight_decay: float = 0.01
+    in_batch_negatives: bool = True
+    in_batch_margin: float = 0.05
+    trainable_layers: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.loss not in LOSS_NAMES:
+            raise ValueError(f"loss is {self.loss!r}; choose one of {', '.join(LOSS_NAMES)}")
+        for name, lowest in (("epochs", 1), ("batch_queries", 1), ("list_size", 2), ("max_length", 8), ("max_grade", 1)):
+            value = getattr(self, name)
+            if value < lowest:
+                raise ValueError(f"{name} is {value}; it must be {lowest} or more")
+        for name in ("learning_rate", "temperature"):
+            value = getattr(self, name)
+            if not (math.isfinite(value) and value > 0):
+                raise ValueError(f"{name} is {value}; it must be a number above 0")
+        for name in ("warmup_ratio", "in_batch_margin"):
+            value = getattr(self, name)
+            if not 0 <= value < 1:
+                raise ValueError(f"{name} is {value}; it must be in [0, 1)")
+        if not (math.isfinite(self.weight_decay) and self.weight_decay >= 0):
+            raise ValueError(f"weight_decay is {self.weight_decay}; it must be 0 or more")
+        if not 0 < self.relevant_from <= self.max_grade:
+            raise ValueError(f"relevant_from is {self.relevant_from}; it must be above 0 and at most {self.max_grade}")
+        if self.seed < 0:
+            raise ValueError(f"seed is {self.seed}; it must be 0 or more")
+        if self.trainable_layers is not None and self.trainable_layers < 1:
+            raise ValueError(f"trainable_layers is {self.trainable_layers}; it must be 1 or more, or None for all")
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingProgress:
+    """Where a training stands after a step; epoch is fractional, seconds count from the start of the training."""
+
+    step: int
+    total_steps: int
+    loss: float
+    epoch: float
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingReport:
+    """What a training used and did.
+
+    n_queries: lists trained on. n_passages: labelled passages used in them. n_positives and n_hard_negatives: their
+    parts; the rest are weak labels, on neither side. skipped_lists: reason -> lists left out. cut_passages: labelled
+    passages left out because their list was longer than list_size. final_loss: mean over the last epoch's steps.
+    """
+
+    steps: int
+    seconds: float
+    final_loss: float
+    n_queries: int
+    n_passages: int
+    n_positives: int
+    n_hard_negatives: int
+    skipped_lists: Mapping[str, int]
+    cut_passages: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class QueryMeasures:
+    """The measures of one query, each in [0, 1], higher is better."""
+
+    query_id: str
+    values: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """Mean measures of one ranking over judged queries.
+
+    n_queries: queries with at least one relevant judgement, the only ones that count. n_judgements: judgements of those
+    queries. unjudged_at_10: mean share of the top 10 that nobody judged, in [0, 1]. n_queries_left_out: queries with
+    judgements, none of them relevant.
+    """
+
+    measures: Mapping[str, float]
+    per_query: tuple[QueryMeasures, ...]
+    n_queries: int
+    n_judgements: int
+    unjudged_at_10: float
+    n_queries_left_out: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """Candidate minus baseline for one measure, paired by query.
+
+    low, high: bootstrap interval of the mean at 1 - alpha. p_value: two-sided sign-flip randomisation, not adjusted;
+    p_adjusted: after Holm over the measures of the same slice. better, worse: query ids, largest change first.
+    per_query: (query id, difference), so that the interval can be computed again at another alpha.
+    """
+
+    measure: str
+    mean: float
+    low: float
+    high: float
+    p_value: float
+    p_adjusted: float
+    n: int
+    better: tuple[str, ...]
+    worse: tuple[str, ...]
+    per_query: tuple[tuple[str, float], ...] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Two evaluations of the same queries. slices: "seen" and "unseen" -> measure -> difference; empty when unknown.
+
+    resamples, seed, alpha: how the intervals were drawn.
+    """
+
+    baseline: Evaluation
+    candidate: Evaluation
+    differences: Mapping[str, Difference]
+    slices: Mapping[str, Mapping[str, Difference]]
+    resamples: int
+    seed: int
+    alpha: float
+
+
+@dataclass(frozen=True, slots=True)
+class GateVerdict:
+    """Whether a candidate may go live. better: it beat the live model on all held-out queries. reasons: plain sentences.
+
+    alpha: what this look was allowed to spend.
+    """
+
+    passed: bool
+    better: bool
+    reasons: tuple[str, ...]
+    alpha: float
