@@ -15,33 +15,46 @@ DEFAULT_LABELS = ("unrelated", "related", "partly answers", "answers")
 class Criterion(StrEnum):
     """What a grade is about; grades of different criteria are never mixed or compared."""
 
+    RELEVANCE = "relevance"
     relevance = "relevance"
+    UTILITY = "utility"
     utility = "utility"
 
 
 class ConfidenceKind(StrEnum):
     """Where a confidence comes from; numbers of different kinds are never compared raw."""
 
+    TOKEN = "token"
     token = "token"
+    VERBAL = "verbal"
     verbal = "verbal"
+    VOTES = "votes"
     votes = "votes"
+    RETRIEVER = "retriever"
     retriever = "retriever"
 
 
 class SuggestionStatus(StrEnum):
     """Whether a reply could be read without guessing."""
 
+    OK = "ok"
     ok = "ok"
+    UNREADABLE = "unreadable"
     unreadable = "unreadable"
 
 
 class JudgeKind(StrEnum):
     """What sort of thing proposes."""
 
+    LLM = "llm"
     llm = "llm"
+    LOCAL = "local"
     local = "local"
+    RETRIEVER = "retriever"
     retriever = "retriever"
+    ENSEMBLE = "ensemble"
     ensemble = "ensemble"
+    IMPORTED = "imported"
     imported = "imported"
 
 
