@@ -6,7 +6,8 @@ AnnotatorError
 ├── ScaleInvalid        a scale contradicts itself (also a ValueError)
 └── PolicyInvalid       a routing policy has impossible parameters (also a ValueError)
 
-A pair that got no reply is no error but a `JudgeFailure`; a reply that cannot be read is a `Proposal` marked unreadable.
+A pair that got no reply is no error but a `JudgeFailure`; a reply that cannot be read is a `Proposal` marked
+unreadable.
 """
 
 from __future__ import annotations

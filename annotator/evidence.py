@@ -20,8 +20,9 @@ _FOLDED = {
 def locate(passage: str, quoted: str) -> Evidence | None:
     """The first place where the passage says what was quoted, as offsets into the passage as given; None if nowhere.
 
-    Equal up to runs of white space, Unicode compatibility (two texts match when their NFKC forms do), kinds of quotation
-    marks and dashes, invisible characters, and one pair of quotation marks around the whole quote. Case and wording count.
+    Equal up to runs of white space, Unicode compatibility (two texts match when their NFKC forms do), kinds of
+    quotation marks and dashes, invisible characters, and one pair of quotation marks around the whole quote. Case and
+    wording count.
     """
     quoted = quoted.strip()
     if not any(character.isalnum() for character in quoted):

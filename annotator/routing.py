@@ -1,4 +1,4 @@
-"""Policies that accept or reject a proposal. The certified rule lives elsewhere; what is here promises no error bound."""
+"""Policies that accept or reject a proposal. The certified rule lives elsewhere; nothing here keeps an error bound."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ from annotator.types import Proposal, Scale, SuggestionStatus
 class Outcome(StrEnum):
     """What a policy decides; rejected pairs go to the audit queue."""
 
+    ACCEPTED = "accepted"
     accepted = "accepted"
+    REJECTED = "rejected"
     rejected = "rejected"
 
 
@@ -42,9 +44,10 @@ class Policy(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class BareThreshold:
-    """Accepts a grade whose confidence reaches the threshold of its side. Our choice; uncertified: no error bound is kept.
+    """Accepts a grade whose confidence reaches the threshold of its side. Our choice, and uncertified.
 
-    Thresholds are compared with the raw confidence whatever its kind, so they mean something for one judge at a time only.
+    Thresholds are compared with the raw confidence whatever its kind, so they mean something for one judge at a time
+    only.
 
     Raises:
         PolicyInvalid: a threshold is no probability.

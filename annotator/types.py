@@ -145,7 +145,8 @@ class Usage:
 class Proposal:
     """What a judge says of one pair; the database stores it as a suggestion.
 
-    `confidence` is the judge's probability in [0, 1] that the pair lies on the side (relevant or not) of the proposed grade.
+    `confidence` is the judge's probability in [0, 1] that the pair lies on the side (relevant or not) of the proposed
+    grade.
 
     Raises:
         ValueError: the fields contradict each other (an unreadable reply with a grade, a confidence without its kind).

@@ -1,9 +1,9 @@
-"""What every judge offers, and how a caller without an event loop uses one. The judges themselves live beside this file."""
+"""What every judge offers, and how a caller without an event loop uses one. The judges live beside this file."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing
 from typing import Protocol, cast, runtime_checkable
 
@@ -41,7 +41,5 @@ async def _drain(judge: Judge, requests: Sequence[JudgeRequest]) -> list[Proposa
     results = judge.judge(requests)
     if not hasattr(results, "aclose"):
         return [result async for result in results]
-    from collections.abc import AsyncGenerator
-
     async with aclosing(cast("AsyncGenerator[Proposal | JudgeFailure]", results)) as generator:
         return [result async for result in generator]
