@@ -4,6 +4,24 @@ from __future__ import annotations
 
 from enum import StrEnum
 
+from annotator.routing import Outcome
+
+__all__ = [
+    "CertificateState",
+    "LabelSource",
+    "ModelStage",
+    "Outcome",
+    "PersonKind",
+    "PolicyKind",
+    "PromotionCause",
+    "ReviewAction",
+    "Role",
+    "RunStatus",
+    "SpendState",
+    "Split",
+    "Visibility",
+]
+
 
 class Split(StrEnum):
     """What a query is for; set once."""
@@ -24,13 +42,6 @@ class Role(StrEnum):
     REVIEWER = "reviewer"
     ADJUDICATOR = "adjudicator"
     OWNER = "owner"
-
-
-class Outcome(StrEnum):
-    """A decision about one suggestion."""
-
-    ACCEPTED = "accepted"
-    REJECTED = "rejected"
 
 
 class ReviewAction(StrEnum):

@@ -1,4 +1,4 @@
-"""What services hand to screens and to the command line: frozen values, never database rows, no behaviour of their own."""
+"""What services hand to screens and the command line: frozen values, never database rows, with no behaviour."""
 
 from __future__ import annotations
 

@@ -121,7 +121,7 @@ class TrainingPoint(Base):
 
 
 class Evaluation(Base):
-    """One look at the human-judged queries of a split with one model beside another; append-only, because looks count."""
+    """One look at a split's human-judged queries with one model beside another; append-only, because looks count."""
 
     __tablename__ = "evaluation"
 

@@ -1,0 +1,200 @@
+"""Looking at labels: pages of suggestions, one pair in full, and overturning what was accepted."""
+
+from __future__ import annotations
+
+from sqlalchemy.orm import Session
+
+from annotator.types import Criterion, SuggestionStatus
+from app.bootstrap import Workspace
+from app.errors import InputInvalid, NothingToDo
+from app.services.views import HistoryEntry, HitView, JudgeView, LabelPage, LabelRow, PairView
+from db.enums import LabelSource, Outcome, ReviewAction, Visibility
+from db.models import JudgeRow, Review
+from db.queries.pairs import (
+    PairRecord,
+    get_definition,
+    get_record_or_raise,
+    list_hits,
+    list_pair_decisions,
+    list_pair_reviews,
+    list_pair_suggestions,
+    list_records,
+)
+from db.queries.people import person_named
+from db.queries.states import refresh_state
+
+HUMAN_SOURCES = (LabelSource.HUMAN, LabelSource.ADJUDICATED)
+
+
+def judge_view(row: JudgeRow) -> JudgeView:
+    """A stored judge as screens show it."""
+    return JudgeView(
+        name=row.name, kind=row.kind, model=row.model, prompt_version=row.prompt_version, certifiable=row.certifiable
+    )
+
+
+def list_labels(
+    workspace: Workspace,
+    *,
+    criterion: Criterion = Criterion.RELEVANCE,
+    outcome: Outcome | None = None,
+    reviewed: bool | None = None,
+    text: str = "",
+    offset: int = 0,
+    limit: int = 50,
+) -> LabelPage:
+    """A page of pairs that have a suggestion, with what was decided and what people said."""
+    with workspace.sessions.read() as session:
+        records, total = list_records(
+            session, criterion=criterion, outcome=outcome, reviewed=reviewed, text=text, offset=offset, limit=limit
+        )
+        return LabelPage(rows=tuple(_row(record) for record in records), total=total, offset=offset)
+
+
+def _row(record: PairRecord) -> LabelRow:
+    suggestion, judge, state = record.suggestion, record.judge, record.state
+    if suggestion is None or judge is None or state is None:
+        raise ValueError(f"pair {record.pair.id} is listed without a suggestion")
+    return LabelRow(
+        pair_id=record.pair.id,
+        query=record.query.text,
+        passage_title=record.passage.title,
+        split=record.cluster.split,
+        status=suggestion.status,
+        grade=suggestion.grade,
+        confidence=suggestion.confidence,
+        confidence_kind=suggestion.confidence_kind,
+        judge=judge_view(judge),
+        outcome=state.outcome,
+        why="" if record.decision is None else record.decision.why,
+        human_grade=None if record.review is None else record.review.grade,
+        curated_grade=state.curated_grade,
+        curated_source=state.curated_source,
+    )
+
+
+def get_pair(workspace: Workspace, *, pair_id: int, criterion: Criterion = Criterion.RELEVANCE) -> PairView:
+    """One pair with all that is known of it.
+
+    Raises:
+        NotFound: there is no such pair.
+    """
+    with workspace.sessions.read() as session:
+        return pair_view(session, pair_id=pair_id, criterion=criterion)
+
+
+def pair_view(session: Session, *, pair_id: int, criterion: Criterion) -> PairView:
+    """One pair in full, read in the caller's session."""
+    record = get_record_or_raise(session, pair_id=pair_id, criterion=criterion)
+    suggestion, state = record.suggestion, record.state
+    definition = get_definition(session, record.query.id)
+    evidence = None
+    if suggestion is not None and suggestion.evidence_start is not None and suggestion.evidence_end is not None:
+        evidence = (suggestion.evidence_start, suggestion.evidence_end)
+    return PairView(
+        pair_id=pair_id,
+        query_id=record.query.external_id,
+        query=record.query.text,
+        definition=None if definition is None else definition.text,
+        passage_id=record.passage.external_id,
+        passage_title=record.passage.title,
+        passage_text=record.passage.text,
+        evidence=evidence,
+        split=record.cluster.split,
+        status=None if suggestion is None else suggestion.status,
+        grade=None if suggestion is None else suggestion.grade,
+        grade_distribution=(
+            None
+            if suggestion is None or suggestion.grade_distribution is None
+            else tuple(float(p) for p in suggestion.grade_distribution)
+        ),
+        confidence=None if suggestion is None else suggestion.confidence,
+        confidence_kind=None if suggestion is None else suggestion.confidence_kind,
+        reason="" if suggestion is None else suggestion.reason,
+        judge=None if record.judge is None else judge_view(record.judge),
+        outcome=None if state is None else state.outcome,
+        why="" if record.decision is None else record.decision.why,
+        hits=tuple(HitView(hit.system, hit.rank, hit.score) for hit in list_hits(session, pair_id)),
+        history=_history(session, pair_id=pair_id, criterion=criterion),
+        curated_grade=None if state is None else state.curated_grade,
+        curated_source=None if state is None else state.curated_source,
+    )
+
+
+def _history(session: Session, *, pair_id: int, criterion: Criterion) -> tuple[HistoryEntry, ...]:
+    entries = []
+    for suggestion, judge in list_pair_suggestions(session, pair_id=pair_id, criterion=criterion):
+        if suggestion.status is SuggestionStatus.UNREADABLE:
+            what = "reply could not be read"
+        else:
+            sure = (
+                ""
+                if suggestion.confidence is None
+                else f" at {suggestion.confidence:.2f} ({suggestion.confidence_kind})"
+            )
+            what = f"proposed grade {suggestion.grade}{sure}"
+        entries.append(HistoryEntry(suggestion.created_at, judge.name, what, suggestion.reason))
+    for decision, policy in list_pair_decisions(session, pair_id=pair_id, criterion=criterion):
+        entries.append(
+            HistoryEntry(
+                decision.created_at, f"{policy.kind} {policy.version[:8]}", str(decision.outcome), decision.why
+            )
+        )
+    for review, person in list_pair_reviews(session, pair_id=pair_id, criterion=criterion):
+        entries.append(HistoryEntry(review.created_at, person.name, _review_text(review), review.note))
+    return tuple(sorted(entries, key=lambda entry: entry.at))
+
+
+def _review_text(review: Review) -> str:
+    if review.action is ReviewAction.UNDO:
+        return "took back the review before"
+    if review.grade is None:
+        return str(review.action)
+    verb = "adjudicated" if review.action is ReviewAction.ADJUDICATE else "graded"
+    return f"{verb} {review.grade} ({'blind' if review.visibility is Visibility.BLIND else 'saw the suggestion'})"
+
+
+def overturn(
+    workspace: Workspace,
+    *,
+    pair_id: int,
+    person: str,
+    grade: int,
+    note: str,
+    criterion: Criterion = Criterion.RELEVANCE,
+) -> PairView:
+    """Puts a person's grade in place of an accepted suggestion; both stay on record.
+
+    Raises:
+        NotFound: there is no such pair.
+        InputInvalid: the grade is not on the scale.
+        NothingToDo: the pair has no suggestion to overturn.
+    """
+    check_grade(workspace, grade)
+    with workspace.sessions.begin() as session:
+        record = get_record_or_raise(session, pair_id=pair_id, criterion=criterion)
+        if record.suggestion is None:
+            raise NothingToDo(f"pair {pair_id} has no suggestion to overturn")
+        now = workspace.now()
+        session.add(
+            Review(
+                pair_id=pair_id,
+                criterion=criterion,
+                person_id=person_named(session, person, now=now).id,
+                action=ReviewAction.GRADE,
+                grade=grade,
+                visibility=Visibility.SHOWN,
+                suggestion_id=record.suggestion.id,
+                note=note,
+                created_at=now,
+            )
+        )
+        session.flush()
+        refresh_state(session, pair_id=pair_id, criterion=criterion, now=now)
+        return pair_view(session, pair_id=pair_id, criterion=criterion)
+
+
+def check_grade(workspace: Workspace, grade: int) -> None:
+    """Raises InputInvalid unless the grade is on the workspace's scale."""
+    if grade not in workspace.scale.grades:
+        raise InputInvalid(f"grade {grade} is not on the scale 0..{workspace.scale.max_grade}")

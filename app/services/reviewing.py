@@ -1,0 +1,242 @@
+"""The review desk: one pair served to one person at a time, a grade stored before the next is served.
+
+Every card has an id of its own (`Card.card`). A grade names it, so that a late or repeated key press can only meet the
+card it was meant for, or be refused with `Conflict`; it never reaches the next one.
+"""
+
+from __future__ import annotations
+
+import secrets
+from datetime import UTC, datetime, timedelta
+
+import sqlalchemy as sa
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from annotator.types import Criterion
+from app.bootstrap import Workspace
+from app.errors import Conflict, InputInvalid
+from app.services.labels import check_grade, pair_view
+from app.services.views import Card, ReviewProgress, ScaleView, UndoneView
+from db.enums import ReviewAction, Visibility
+from db.models import Lease, Pair, PairState, Passage, Person, Query, Review
+from db.queries import queue
+from db.queries.people import list_reviewers, person_named
+from db.queries.states import GRADING, refresh_state, standing_reviews
+
+_CLAIM_TRIES = 20
+
+
+def get_scale(workspace: Workspace) -> ScaleView:
+    """The workspace's grades and their words."""
+    scale = workspace.scale
+    return ScaleView(max_grade=scale.max_grade, relevant_from=scale.relevant_from, labels=tuple(scale.labels))
+
+
+def list_people(workspace: Workspace) -> tuple[str, ...]:
+    """The names of those who review here."""
+    with workspace.sessions.read() as session:
+        return tuple(list_reviewers(session))
+
+
+def ensure_person(workspace: Workspace, *, name: str) -> str:
+    """The name as it is stored, made known to the workspace if new.
+
+    Raises:
+        InputInvalid: the name is empty or longer than 200 characters.
+    """
+    cleaned = " ".join(name.split())
+    if not 1 <= len(cleaned) <= 200:
+        raise InputInvalid("a name needs 1 to 200 characters")
+    with workspace.sessions.begin() as session:
+        return person_named(session, cleaned, now=workspace.now()).name
+
+
+def claim(
+    workspace: Workspace, *, person: str, criterion: Criterion = Criterion.RELEVANCE, pair_id: int | None = None
+) -> Card | None:
+    """The card this person has open, else the next of the queue (or the pair asked for); None when none is left.
+
+    Serving a card leases its pair to the person; being served the same card again renews the lease.
+
+    Raises:
+        Conflict: the pair asked for is open at somebody else's.
+        NotFound: the pair asked for does not exist.
+    """
+    for _ in range(_CLAIM_TRIES):
+        try:
+            with workspace.sessions.begin() as session:
+                return _claim(workspace, session, person=person, criterion=criterion, pair_id=pair_id)
+        except IntegrityError:
+            continue  # another person took the pair between our look and our lease
+    raise Conflict("many people are asking for cards at once", user_message="The queue is busy. Try again in a moment.")
+
+
+def _claim(
+    workspace: Workspace, session: Session, *, person: str, criterion: Criterion, pair_id: int | None
+) -> Card | None:
+    now = workspace.now()
+    person_id = person_named(session, person, now=now).id
+    lease = queue.get_open_lease(session, person_id=person_id, criterion=criterion, now=now)
+    if lease is not None and pair_id in (None, lease.pair_id):
+        lease.expires_at = now + timedelta(minutes=workspace.settings.review_minutes)
+        return _card(session, lease)
+    if pair_id is None:
+        entry = queue.next_entry(session, criterion=criterion, person_id=person_id, now=now)
+        if entry is None:
+            return None
+        pair_id = entry.pair_id
+    elif (holder := queue.get_holder(session, pair_id=pair_id, criterion=criterion, now=now)) is not None:
+        raise Conflict(
+            f"pair {pair_id} is leased to person {holder.person_id} until {holder.expires_at}",
+            user_message="Somebody else has this pair open.",
+        )
+    return _card(
+        session, _lease(workspace, session, pair_id=pair_id, criterion=criterion, person_id=person_id, now=now)
+    )
+
+
+def _lease(
+    workspace: Workspace, session: Session, *, pair_id: int, criterion: Criterion, person_id: int, now: datetime
+) -> Lease:
+    return queue.lease_pair(
+        session,
+        pair_id=pair_id,
+        criterion=criterion,
+        person_id=person_id,
+        card=secrets.token_urlsafe(18),
+        now=now,
+        minutes=workspace.settings.review_minutes,
+    )
+
+
+def _card(session: Session, lease: Lease) -> Card:
+    entry = queue.get_entry(session, criterion=lease.criterion, pair_id=lease.pair_id)
+    return Card(
+        card=lease.card,
+        pair=pair_view(session, pair_id=lease.pair_id, criterion=lease.criterion),
+        queue_reason="opened by hand" if entry is None else entry.reason,
+        position=0 if entry is None else entry.position,
+        waiting=queue.count_waiting(session, criterion=lease.criterion),
+        expires_at=lease.expires_at,
+    )
+
+
+def grade(
+    workspace: Workspace, *, card: str, person: str, grade: int, seconds: float | None = None, note: str = ""
+) -> None:
+    """Stores this person's grade of the pair on that card; when it returns, the grade is on disk.
+
+    Raises:
+        InputInvalid: the grade is not on the scale.
+        Conflict: the card was answered before, is another person's, or its lease passed to somebody else.
+    """
+    check_grade(workspace, grade)
+    _answer(workspace, card=card, person=person, action=ReviewAction.GRADE, grade=grade, seconds=seconds, note=note)
+
+
+def skip(workspace: Workspace, *, card: str, person: str, seconds: float | None = None) -> None:
+    """Puts the pair on that card behind the rest of the queue for this person.
+
+    Raises:
+        Conflict: as for `grade`.
+    """
+    _answer(workspace, card=card, person=person, action=ReviewAction.SKIP, grade=None, seconds=seconds, note="")
+
+
+def _answer(
+    workspace: Workspace,
+    *,
+    card: str,
+    person: str,
+    action: ReviewAction,
+    grade: int | None,
+    seconds: float | None,
+    note: str,
+) -> None:
+    with workspace.sessions.begin() as session:
+        now = workspace.now()
+        person_id = person_named(session, person, now=now).id
+        lease = queue.get_lease(session, card=card)
+        if lease is None or lease.person_id != person_id:
+            answered = session.scalar(sa.select(Review.id).where(Review.card == card)) is not None
+            what = "This card was already graded." if answered else "This card is no longer yours; it was given on."
+            raise Conflict(f"card {card} of {person} cannot be answered", user_message=what)
+        state = session.get(PairState, (lease.pair_id, lease.criterion))
+        shown = None if state is None else state.suggestion_id
+        session.add(
+            Review(
+                pair_id=lease.pair_id,
+                criterion=lease.criterion,
+                person_id=person_id,
+                action=action,
+                grade=grade,
+                visibility=Visibility.BLIND if shown is None else Visibility.SHOWN,
+                suggestion_id=shown,
+                card=card,
+                seconds=seconds,
+                note=note,
+                created_at=now,
+            )
+        )
+        session.flush()
+        if action in GRADING:
+            refresh_state(session, pair_id=lease.pair_id, criterion=lease.criterion, now=now)
+        session.delete(lease)
+
+
+def undo(workspace: Workspace, *, person: str, criterion: Criterion = Criterion.RELEVANCE) -> UndoneView | None:
+    """Takes back this person's last review that stands and serves that pair next; None when there is none.
+
+    The review stays on record with the undo beside it. If somebody else has the pair open now, only the grade is taken
+    back.
+    """
+    with workspace.sessions.begin() as session:
+        now = workspace.now()
+        person_id = person_named(session, person, now=now).id
+        last = session.scalar(
+            standing_reviews(criterion).where(Review.person_id == person_id).order_by(Review.id.desc()).limit(1)
+        )
+        if last is None:
+            return None
+        session.add(
+            Review(
+                pair_id=last.pair_id,
+                criterion=criterion,
+                person_id=person_id,
+                action=ReviewAction.UNDO,
+                visibility=last.visibility,
+                undoes_id=last.id,
+                created_at=now,
+            )
+        )
+        session.flush()
+        refresh_state(session, pair_id=last.pair_id, criterion=criterion, now=now)
+        holder = queue.get_holder(session, pair_id=last.pair_id, criterion=criterion, now=now)
+        if holder is None or holder.person_id == person_id:
+            _lease(workspace, session, pair_id=last.pair_id, criterion=criterion, person_id=person_id, now=now)
+        query, title = session.execute(
+            sa.select(Query.text, Passage.title)
+            .join(Pair, Pair.query_id == Query.id)
+            .join(Passage, Passage.id == Pair.passage_id)
+            .where(Pair.id == last.pair_id)
+        ).one()
+        return UndoneView(
+            pair_id=last.pair_id, query=query, passage_title=title, grade=last.grade, action=str(last.action)
+        )
+
+
+def get_progress(workspace: Workspace, *, person: str, criterion: Criterion = Criterion.RELEVANCE) -> ReviewProgress:
+    """How much of this person's work stands, how much of it is from today (UTC), and how much waits."""
+    with workspace.sessions.read() as session:
+        midnight = workspace.now().astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+        mine = standing_reviews(criterion).join(Person, Person.id == Review.person_id).where(Person.name == person)
+        count = sa.func.count()
+        graded = mine.where(Review.action.in_(GRADING))
+        return ReviewProgress(
+            person=person,
+            graded=session.scalar(graded.with_only_columns(count)) or 0,
+            skipped=session.scalar(mine.where(Review.action == ReviewAction.SKIP).with_only_columns(count)) or 0,
+            graded_today=session.scalar(graded.where(Review.created_at >= midnight).with_only_columns(count)) or 0,
+            waiting=queue.count_waiting(session, criterion=criterion),
+        )

@@ -1,0 +1,1 @@
+"""Queries by aggregate: each takes a session and never commits."""

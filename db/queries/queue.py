@@ -1,0 +1,187 @@
+"""The audit queue and its leases: who is served which pair, and that nobody else is."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from annotator.types import Criterion, SuggestionStatus
+from db.enums import Outcome, ReviewAction, Split
+from db.models import Candidate, Lease, Pair, PairState, Query, QueryCluster, QueueEntry, Review, Suggestion
+from db.queries.states import standing_reviews
+from db.queries.workspace_values import get_value, set_value
+
+
+def _value_name(criterion: Criterion) -> str:
+    return f"queue:{criterion}"
+
+
+def active_version(session: Session, criterion: Criterion) -> int:
+    """The version of the queue's order that is served; 0 before the first."""
+    value = get_value(session, _value_name(criterion))
+    return 0 if value is None else int(value["version"])
+
+
+def rebuild_queue(session: Session, *, criterion: Criterion, now: datetime) -> int:
+    """Computes the queue anew beside the one served, then switches to it; returns its length.
+
+    In the queue: rejected pairs nobody graded, and candidates of calibrate and held-out queries, which only people
+    grade. Order, our choice: by rank in the pool, at equal rank the less sure first and unreadable replies last.
+    """
+    old = active_version(session, criterion)
+    version = old + 1
+    rejected = PairState.outcome == Outcome.REJECTED
+    people_only = sa.and_(PairState.suggestion_id.is_(None), QueryCluster.split.in_([Split.CALIBRATE, Split.HELD_OUT]))
+    rows = session.execute(
+        sa.select(
+            Pair.id,
+            Candidate.rank,
+            Suggestion.status,
+            Suggestion.confidence,
+            QueryCluster.split,
+            PairState.suggestion_id,
+        )
+        .join(Query, Query.id == Pair.query_id)
+        .join(QueryCluster, QueryCluster.id == Query.cluster_id)
+        .outerjoin(Candidate, Candidate.pair_id == Pair.id)
+        .outerjoin(PairState, sa.and_(PairState.pair_id == Pair.id, PairState.criterion == criterion))
+        .outerjoin(Suggestion, Suggestion.id == PairState.suggestion_id)
+        .where(PairState.review_id.is_(None), sa.or_(rejected, sa.and_(Candidate.pair_id.is_not(None), people_only)))
+        .order_by(
+            sa.func.coalesce(Candidate.rank, 1_000_000),
+            sa.func.coalesce(Suggestion.confidence, 2.0),
+            Pair.id,
+        )
+    )
+    entries = [
+        {
+            "criterion": criterion,
+            "version": version,
+            "position": position,
+            "pair_id": row.id,
+            "reason": _reason(row.rank, row.status, row.confidence, row.suggestion_id is None, row.split),
+        }
+        for position, row in enumerate(rows, start=1)
+    ]
+    if entries:
+        session.execute(sa.insert(QueueEntry), entries)
+    set_value(session, _value_name(criterion), {"version": version, "length": len(entries)}, now=now)
+    session.execute(sa.delete(QueueEntry).where(QueueEntry.criterion == criterion, QueueEntry.version < old))
+    return len(entries)
+
+
+def _reason(
+    rank: int | None, status: SuggestionStatus | None, confidence: float | None, unproposed: bool, split: Split | None
+) -> str:
+    place = "not in the pool" if rank is None else f"rank {rank} in the pool"
+    if unproposed:
+        return f"{place}; a {split} question is judged by people only"
+    if status is SuggestionStatus.UNREADABLE:
+        return f"{place}; the judge's reply could not be read"
+    if confidence is None:
+        return f"{place}; the judge gave no confidence"
+    return f"{place}; the judge is {confidence:.0%} sure, too little to accept"
+
+
+def _skipped(person_id: int, criterion: Criterion) -> sa.Subquery:
+    return (
+        standing_reviews(criterion)
+        .where(Review.person_id == person_id, Review.action == ReviewAction.SKIP)
+        .with_only_columns(Review.pair_id, sa.func.max(Review.id).label("skipped"))
+        .group_by(Review.pair_id)
+        .subquery()
+    )
+
+
+def count_waiting(session: Session, *, criterion: Criterion) -> int:
+    """How many pairs of the served queue nobody graded yet."""
+    return (
+        session.scalar(_waiting(criterion, active_version(session, criterion)).with_only_columns(sa.func.count())) or 0
+    )
+
+
+def _waiting(criterion: Criterion, version: int) -> sa.Select[QueueEntry]:
+    return (
+        sa.select(QueueEntry)
+        .outerjoin(PairState, sa.and_(PairState.pair_id == QueueEntry.pair_id, PairState.criterion == criterion))
+        .where(
+            QueueEntry.criterion == criterion,
+            QueueEntry.version == version,
+            PairState.review_id.is_(None),
+            sa.or_(PairState.outcome.is_(None), PairState.outcome == Outcome.REJECTED),
+        )
+    )
+
+
+def next_entry(session: Session, *, criterion: Criterion, person_id: int, now: datetime) -> QueueEntry | None:
+    """The first pair of the queue that nobody graded and nobody holds; what this person skipped comes last."""
+    skipped = _skipped(person_id, criterion)
+    return session.scalar(
+        _waiting(criterion, active_version(session, criterion))
+        .outerjoin(skipped, skipped.c.pair_id == QueueEntry.pair_id)
+        .where(
+            ~sa.exists().where(
+                Lease.pair_id == QueueEntry.pair_id, Lease.criterion == criterion, Lease.expires_at > now
+            )
+        )
+        .order_by(sa.func.coalesce(skipped.c.skipped, 0), QueueEntry.position)
+        .limit(1)
+        .with_for_update(skip_locked=True, of=QueueEntry)
+    )
+
+
+def get_entry(session: Session, *, criterion: Criterion, pair_id: int) -> QueueEntry | None:
+    """A pair's place in the served queue, or None."""
+    return session.scalar(
+        sa.select(QueueEntry).where(
+            QueueEntry.criterion == criterion,
+            QueueEntry.version == active_version(session, criterion),
+            QueueEntry.pair_id == pair_id,
+        )
+    )
+
+
+def get_lease(session: Session, *, card: str) -> Lease | None:
+    """The lease that a card names, expired or not, as long as nobody else took the pair."""
+    return session.scalar(sa.select(Lease).where(Lease.card == card))
+
+
+def get_open_lease(session: Session, *, person_id: int, criterion: Criterion, now: datetime) -> Lease | None:
+    """The pair this person has open and still holds."""
+    return session.scalar(
+        sa.select(Lease)
+        .where(Lease.person_id == person_id, Lease.criterion == criterion, Lease.expires_at > now)
+        .order_by(Lease.opened_at.desc())
+        .limit(1)
+    )
+
+
+def get_holder(session: Session, *, pair_id: int, criterion: Criterion, now: datetime) -> Lease | None:
+    """The lease that holds a pair now."""
+    lease = session.get(Lease, (pair_id, criterion))
+    return lease if lease is not None and lease.expires_at > now else None
+
+
+def lease_pair(
+    session: Session, *, pair_id: int, criterion: Criterion, person_id: int, card: str, now: datetime, minutes: float
+) -> Lease:
+    """Gives a pair to a person, in place of an expired lease on it and of any other pair the person holds.
+
+    Raises:
+        IntegrityError: somebody else took it a moment ago (from SQLAlchemy; the caller looks for another pair).
+    """
+    expired = sa.and_(Lease.pair_id == pair_id, Lease.expires_at <= now)
+    session.execute(sa.delete(Lease).where(Lease.criterion == criterion, sa.or_(expired, Lease.person_id == person_id)))
+    lease = Lease(
+        pair_id=pair_id,
+        criterion=criterion,
+        person_id=person_id,
+        card=card,
+        opened_at=now,
+        expires_at=now + timedelta(minutes=minutes),
+    )
+    session.add(lease)
+    session.flush()
+    return lease
