@@ -1,4 +1,4 @@
-"""Where models lie: the one from the wheel, folders named by the hash of their content, and nothing about loading them."""
+"""Where models lie: the one from the wheel, and folders named by the hash of their content; loading is in `encoder`."""
 
 import contextlib
 import errno

@@ -76,7 +76,7 @@ class Candidate:
 class LabelledPassage:
     """A passage with its curated grade.
 
-    grade: 0 to K, soft grades (expected grades) allowed. weight: trust in the label, above 0, at most 1.
+    grade: 0 to K, soft grades (expected grades) allowed. weight: trust in the label, above 0, 1 for full trust.
     """
 
     passage_id: str
@@ -87,8 +87,8 @@ class LabelledPassage:
     def __post_init__(self) -> None:
         if not (math.isfinite(self.grade) and self.grade >= 0):
             raise ValueError(f"the grade of passage {self.passage_id!r} is {self.grade}; it must be 0 or more")
-        if not 0 < self.weight <= 1:
-            raise ValueError(f"the weight of passage {self.passage_id!r} is {self.weight}; it must be in (0, 1]")
+        if not (math.isfinite(self.weight) and self.weight > 0):
+            raise ValueError(f"the weight of passage {self.passage_id!r} is {self.weight}; it must be above 0")
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,9 +104,9 @@ class GradedList:
 class TrainingSettings:
     """How a model is trained; every default is chosen for a small label set on two CPU cores.
 
-    loss: a name of LOSS_NAMES. epochs: passes over the lists. learning_rate: peak, AdamW. batch_queries: queries a step.
-    list_size: most passages of one query that are used. temperature: cosine is divided by it. warmup_ratio: share of the
-    steps in [0, 1). max_length: tokens kept of a text. relevant_from: lowest positive grade. max_grade: K.
+    loss: a name of LOSS_NAMES. epochs: passes over the lists. learning_rate: peak, AdamW. batch_queries: queries per
+    step. list_size: most passages of one query that are used. temperature: cosine is divided by it. warmup_ratio: share
+    of the steps, in [0, 1). max_length: tokens kept of a text. relevant_from: lowest positive grade. max_grade: K.
     weight_decay: AdamW's. in_batch_negatives: other queries' passages count as negatives when they score below the
     query's weakest positive by in_batch_margin (relative, in [0, 1)). trainable_layers: how many of the last
     transformer layers learn; None is all of them, embeddings included.
@@ -133,7 +133,13 @@ class TrainingSettings:
     def __post_init__(self) -> None:
         if self.loss not in LOSS_NAMES:
             raise ValueError(f"loss is {self.loss!r}; choose one of {', '.join(LOSS_NAMES)}")
-        for name, lowest in (("epochs", 1), ("batch_queries", 1), ("list_size", 2), ("max_length", 8), ("max_grade", 1)):
+        for name, lowest in (
+            ("epochs", 1),
+            ("batch_queries", 1),
+            ("list_size", 2),
+            ("max_length", 8),
+            ("max_grade", 1),
+        ):
             value = getattr(self, name)
             if value < lowest:
                 raise ValueError(f"{name} is {value}; it must be {lowest} or more")
@@ -250,9 +256,9 @@ class Comparison:
 
 @dataclass(frozen=True, slots=True)
 class GateVerdict:
-    """Whether a candidate may go live. better: it beat the live model on all held-out queries. reasons: plain sentences.
+    """Whether a candidate may go live, and why, in plain sentences.
 
-    alpha: what this look was allowed to spend.
+    better: it beat the live model on all held-out queries. alpha: what this look was allowed to spend.
     """
 
     passed: bool

@@ -1,0 +1,204 @@
+"""Which labels a training uses, on which side, and which passages of a batch may stand as negatives. No torch here."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from retriever.types import GradedList, LabelledPassage, TrainingSettings
+
+IRRELEVANT_BELOW = 0.5
+"""A grade below this is a negative: grade 0, or an expected grade that rounds to it. Our choice."""
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingList:
+    """One list made ready.
+
+    kept: what is trained on. positives: all known positives of the query, as ids and texts, also those not kept.
+    spared: known positives and weak labels, which are never in-batch negatives.
+    """
+
+    query: str
+    key: str
+    kept: tuple[LabelledPassage, ...]
+    positives: frozenset[str]
+    spared: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedLists:
+    """All lists that can be trained on, why the others cannot (reason -> lists), and how many passages were cut."""
+
+    lists: tuple[TrainingList, ...]
+    skipped: Mapping[str, int]
+    cut_passages: int
+
+
+@dataclass(frozen=True, slots=True)
+class BatchTargets:
+    """What the loss must know of one batch, row by query, column by distinct passage text.
+
+    labelled[q][p]: the query's own label counts. in_batch[q][p]: another query's passage, not known to be good for this
+    one: a negative if its score allows. grades and weights: of the labels, 0 and 1 elsewhere.
+    """
+
+    queries: list[str]
+    passages: list[str]
+    grades: list[list[float]]
+    weights: list[list[float]]
+    labelled: list[list[bool]]
+    in_batch: list[list[bool]]
+
+
+def is_positive(passage: LabelledPassage, settings: TrainingSettings) -> bool:
+    """Whether the grade reaches relevant_from."""
+    return passage.grade >= settings.relevant_from
+
+
+def is_negative(passage: LabelledPassage) -> bool:
+    """Whether the grade is 0, or an expected grade that rounds to 0; grades between are weak, on neither side."""
+    return passage.grade < IRRELEVANT_BELOW
+
+
+def prepare_lists(lists: Sequence[GradedList], settings: TrainingSettings) -> PreparedLists:
+    """The lists with a positive and something to compare it with, cut to list_size; the rest is counted by reason.
+
+    A list without a negative of its own stays when in-batch negatives are on and another list is there to give some.
+    Cutting keeps half the room for positives, surest first, and fills with the other passages in the order given.
+    Raises: ValueError for a passage twice in a list or a grade above max_grade.
+    """
+    skipped: Counter[str] = Counter()
+    prepared: list[TrainingList] = []
+    cut = 0
+    for graded in lists:
+        _check(graded, settings)
+        reason = _reason_to_skip(graded, settings)
+        if reason:
+            skipped[reason] += 1
+            continue
+        kept = _cut(graded.passages, settings)
+        cut += len(graded.passages) - len(kept)
+        positives = [passage for passage in graded.passages if is_positive(passage, settings)]
+        spared = [passage for passage in graded.passages if not is_negative(passage)]
+        prepared.append(
+            TrainingList(
+                query=graded.query,
+                key=_text_key(graded.query),
+                kept=kept,
+                positives=_names(positives),
+                spared=_names(spared),
+            )
+        )
+    if len({entry.key for entry in prepared}) < 2:
+        alone = [entry for entry in prepared if not any(is_negative(passage) for passage in entry.kept)]
+        if alone:
+            skipped["no negative"] += len(alone)
+            prepared = [entry for entry in prepared if entry not in alone]
+    return PreparedLists(lists=tuple(prepared), skipped=dict(skipped), cut_passages=cut)
+
+
+def batch_targets(batch: Sequence[TrainingList], settings: TrainingSettings) -> BatchTargets:
+    """The targets of one batch. Equal texts share a column, so nothing is encoded twice.
+
+    A passage is kept out of a query's negatives when it is the query's own positive or weak label (same id or same
+    text), or a positive of a query that asks the same or shares a known positive with it.
+    """
+    columns: dict[str, int] = {}
+    texts: list[str] = []
+    names: list[set[str]] = []
+    for entry in batch:
+        for passage in entry.kept:
+            key = _text_key(passage.text)
+            if key not in columns:
+                columns[key] = len(texts)
+                texts.append(passage.text)
+                names.append(set())
+            names[columns[key]].update(_names([passage]))
+    targets = BatchTargets(
+        queries=[entry.query for entry in batch],
+        passages=texts,
+        grades=[[0.0] * len(texts) for _ in batch],
+        weights=[[1.0] * len(texts) for _ in batch],
+        labelled=[[False] * len(texts) for _ in batch],
+        in_batch=[[False] * len(texts) for _ in batch],
+    )
+    for row, entry in enumerate(batch):
+        for passage in entry.kept:
+            column = columns[_text_key(passage.text)]
+            # One text under two ids: the higher grade holds, so that a positive is never a negative too.
+            if not targets.labelled[row][column] or passage.grade > targets.grades[row][column]:
+                targets.labelled[row][column] = True
+                targets.grades[row][column] = passage.grade
+                targets.weights[row][column] = passage.weight
+        if settings.in_batch_negatives:
+            spared = entry.spared.union(*(other.positives for other in batch if _related(entry, other)))
+            for column, column_names in enumerate(names):
+                targets.in_batch[row][column] = not targets.labelled[row][column] and spared.isdisjoint(column_names)
+    return targets
+
+
+def batch_positions(keys: Sequence[str], order: Sequence[int], *, batch_size: int) -> list[list[int]]:
+    """Positions in batches of nearly equal size, at most batch_size, none with one key twice; order shuffles them.
+
+    The number of batches depends on keys and batch_size only.
+    """
+    n_batches = max(-(-len(keys) // batch_size), max(Counter(keys).values(), default=0))
+    groups: dict[str, list[int]] = {}
+    for position in order:
+        groups.setdefault(keys[position], []).append(position)
+    batches: list[list[int]] = [[] for _ in range(n_batches)]
+    # Equal keys stand side by side and are dealt like cards: no batch can get two of them.
+    for turn, position in enumerate(position for group in groups.values() for position in group):
+        batches[turn % n_batches].append(position)
+    return batches
+
+
+def _check(graded: GradedList, settings: TrainingSettings) -> None:
+    counts = Counter(passage.passage_id for passage in graded.passages)
+    for passage in graded.passages:
+        if counts[passage.passage_id] > 1:
+            raise ValueError(f"query {graded.query_id!r} lists passage {passage.passage_id!r} more than once")
+        if passage.grade > settings.max_grade:
+            raise ValueError(
+                f"query {graded.query_id!r}, passage {passage.passage_id!r}: grade {passage.grade} is above "
+                f"max_grade {settings.max_grade}"
+            )
+
+
+def _reason_to_skip(graded: GradedList, settings: TrainingSettings) -> str | None:
+    if not graded.passages:
+        return "empty list"
+    if not graded.query.strip():
+        return "empty query"
+    if not any(is_positive(passage, settings) for passage in graded.passages):
+        return "no positive"
+    if not settings.in_batch_negatives and not any(is_negative(passage) for passage in graded.passages):
+        return "no negative"
+    return None
+
+
+def _cut(passages: tuple[LabelledPassage, ...], settings: TrainingSettings) -> tuple[LabelledPassage, ...]:
+    if len(passages) <= settings.list_size:
+        return passages
+    positions = range(len(passages))
+    positives = [at for at in positions if is_positive(passages[at], settings)]
+    surest = sorted(positives, key=lambda at: (-passages[at].weight, at))
+    negatives = [at for at in positions if is_negative(passages[at])]
+    room = max(settings.list_size - len(negatives), settings.list_size // 2)
+    kept = surest[:room]
+    kept += negatives[: settings.list_size - len(kept)]
+    return tuple(passages[at] for at in sorted(kept))
+
+
+def _related(entry: TrainingList, other: TrainingList) -> bool:
+    return entry.key == other.key or not entry.positives.isdisjoint(other.positives)
+
+
+def _names(passages: Sequence[LabelledPassage]) -> frozenset[str]:
+    return frozenset(
+        name for passage in passages for name in (f"id:{passage.passage_id}", f"text:{_text_key(passage.text)}")
+    )
+
+
+def _text_key(text: str) -> str:
+    return " ".join(text.split()).casefold()
