@@ -1,0 +1,1 @@
+"""What several screens draw: passages, grades, tables, charts, keys. Text from data is escaped here."""

@@ -1,0 +1,129 @@
+"""How a new model compares with the old one: measures, the questions that changed, and what the gate says."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import streamlit as st
+
+from app.components.table import show_table
+from app.components.text import counted, escaped, shortened
+from app.services.views import DifferenceView, EvaluationView, QueryChange
+
+_ALL = ("all", "overall", "")
+_HEADLINE = "nDCG@10"
+
+
+def verdict_of(difference: DifferenceView) -> str:
+    """What the 95 % interval allows to say, in words."""
+    if difference.low > 0:
+        return "better"
+    if difference.high < 0:
+        return "worse"
+    return "no clear difference"
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3f}"
+
+
+def _slice(name: str) -> str:
+    return "all" if name in _ALL else name
+
+
+def _queries(number: int, split: str) -> str:
+    return counted(number, f"{split} query", f"{split} queries")
+
+
+def show_headline(evaluation: EvaluationView) -> None:
+    """The main measure in one sentence: old, new, interval and from how many judgements."""
+    main = next((d for d in evaluation.differences if d.measure == _HEADLINE and d.slice in _ALL), None)
+    if main is None:
+        return
+    words = {"better": "The new model is better", "worse": "The new model is worse"}.get(
+        verdict_of(main), "No clear difference"
+    )
+    st.html(
+        f'<div class="rl-headline"><strong>{words}</strong>'
+        f"<span>nDCG@10 {_number(main.baseline)} → {_number(main.candidate)}"
+        f" ({main.mean:+.3f}, 95 % interval {main.low:+.3f} to {main.high:+.3f})</span>"
+        f'<span class="rl-muted">{_queries(main.n_queries, evaluation.split.value)}'
+        f", {counted(evaluation.n_judgements, 'human judgement')}, look {evaluation.look} at them</span></div>"
+    )
+
+
+def show_differences(evaluation: EvaluationView) -> None:
+    """Every measure and slice, old against new."""
+    if not evaluation.differences:
+        show_table(
+            ["Measure", "Value", "Queries"],
+            [[m.name, _number(m.value), f"{m.n_queries:,}"] for m in evaluation.measures],
+            align=["left", "right", "right"],
+        )
+        return
+    show_table(
+        ["Measure", "Queries", "Old", "New", "Difference", "95 % interval", "p", "n", ""],
+        [
+            [
+                d.measure,
+                _slice(d.slice),
+                _number(d.baseline),
+                _number(d.candidate),
+                f"{d.mean:+.3f}",
+                f"{d.low:+.3f} to {d.high:+.3f}",
+                f"{d.p_value:.3f}",
+                f"{d.n_queries:,}",
+                verdict_of(d),
+            ]
+            for d in evaluation.differences
+        ],
+        align=["left", "left", "right", "right", "right", "right", "right", "right", "left"],
+    )
+    st.caption(
+        f"Old: {evaluation.baseline or 'none'}. New: {evaluation.model}. Interval: bootstrap over queries; p: paired, "
+        "corrected for the number of measures. Not judged among the first ten results: "
+        f"{_share(evaluation.baseline_unjudged_at_10)} old, {_share(evaluation.unjudged_at_10)} new."
+    )
+
+
+def _share(value: float | None) -> str:
+    return "unknown" if value is None else f"{value:.0%}"
+
+
+def show_changes(evaluation: EvaluationView) -> None:
+    """The questions whose ranking got better and worse, side by side."""
+    left, right = st.columns(2, gap="medium")
+    with left:
+        _changes("Questions that got better", evaluation.better)
+    with right:
+        _changes("Questions that got worse", evaluation.worse)
+
+
+def _changes(title: str, changes: Sequence[QueryChange]) -> None:
+    st.html(f'<h3 class="rl-small-heading">{escaped(title)} ({len(changes)} shown)</h3>')
+    if not changes:
+        st.html('<p class="rl-muted">None.</p>')
+        return
+    show_table(
+        ["Question", "Old", "New", "nDCG@10"],
+        [
+            [shortened(c.text, 90), _number(c.baseline), _number(c.candidate), f"{c.candidate - c.baseline:+.3f}"]
+            for c in changes
+        ],
+        align=["left", "right", "right", "right"],
+    )
+
+
+def show_gate(evaluation: EvaluationView) -> None:
+    """What the gate says, with its reasons."""
+    if evaluation.gate_passed is None:
+        word, mark = "The gate was not asked", "–"
+    elif evaluation.gate_passed:
+        word, mark = "The gate passes this model", "✓"
+    else:
+        word, mark = "The gate does not pass this model", "✕"
+    reasons = "".join(f"<li>{escaped(reason)}</li>" for reason in evaluation.gate_reasons)
+    st.html(
+        f'<div class="rl-gate rl-gate-{"yes" if evaluation.gate_passed else "no"}"><strong>'
+        f'<span aria-hidden="true">{mark}</span> {word}</strong><ul>{reasons}</ul></div>'
+    )

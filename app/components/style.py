@@ -1,0 +1,14 @@
+"""The application's own style sheet, over the theme of `.streamlit/config.toml`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import streamlit as st
+
+SHEET = Path(__file__).with_name("relabel.css")
+
+
+def use_style() -> None:
+    """Put the style sheet into the page; its colours follow the theme's light or dark scheme by themselves."""
+    st.html(SHEET)

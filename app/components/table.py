@@ -1,0 +1,39 @@
+"""A small table of text, drawn as a real HTML table with every cell escaped; long lists belong in `st.dataframe`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import streamlit as st
+
+from app.components.text import escaped
+
+Align = Literal["left", "right"]
+
+
+def table_html(
+    headers: Sequence[str], rows: Sequence[Sequence[str]], *, align: Sequence[Align] | None = None, caption: str = ""
+) -> str:
+    """The table as HTML; `align` has one entry a column, left where it is not given."""
+    sides = list(align) if align is not None else ["left"] * len(headers)
+    head = "".join(f'<th scope="col" class="rl-{s}">{escaped(h)}</th>' for h, s in zip(headers, sides, strict=True))
+    body = "".join(
+        "<tr>"
+        + "".join(
+            f'<td class="rl-{side}" dir="auto">{escaped(cell)}</td>' for cell, side in zip(row, sides, strict=True)
+        )
+        + "</tr>"
+        for row in rows
+    )
+    title = f"<caption>{escaped(caption)}</caption>" if caption else ""
+    return (
+        f'<div class="rl-scroll" tabindex="0"><table class="rl-table">{title}'
+        f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
+    )
+
+
+def show_table(
+    headers: Sequence[str], rows: Sequence[Sequence[str]], *, align: Sequence[Align] | None = None, caption: str = ""
+) -> None:
+    st.html(table_html(headers, rows, align=align, caption=caption))

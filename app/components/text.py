@@ -1,0 +1,34 @@
+"""Text from data made harmless: as HTML, and as the Markdown that Streamlit's own elements read."""
+
+from __future__ import annotations
+
+import html
+import re
+
+_MARKDOWN = re.compile(r"([\\`*_{}\[\]()#+\-.!|<>~$:&^=\"'])")
+
+
+def escaped(text: str) -> str:
+    """The text as HTML that shows it and nothing else."""
+    return html.escape(text, quote=True)
+
+
+def literal(text: str) -> str:
+    """The text as Markdown that shows it and nothing else: no links, pictures, formulas or colours."""
+    return _MARKDOWN.sub(r"\\\1", " ".join(text.split()))
+
+
+def shortened(text: str, limit: int) -> str:
+    """The text on one line, cut at a word with an ellipsis when it is longer than `limit` characters."""
+    line = " ".join(text.split())
+    if len(line) <= limit:
+        return line
+    cut = line[: limit - 1]
+    if " " in cut[limit // 2 :]:
+        cut = cut[: cut.rindex(" ")]
+    return cut + "…"
+
+
+def counted(number: int, noun: str, plural: str | None = None) -> str:
+    """ "1 query", "2 queries", "12,345 pairs"."""
+    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"

@@ -1,0 +1,50 @@
+"""Uploaded files written under their own names into a directory of ours, and directories packed for download."""
+
+from __future__ import annotations
+
+import shutil
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath, PureWindowsPath
+
+from streamlit.runtime.uploaded_file_manager import UploadedFile
+
+# Files that mean something only by their place in a BEIR directory, where the judgements lie one level down.
+_BEIR_SPLITS = {"train.tsv", "dev.tsv", "test.tsv"}
+
+
+def safe_name(name: str) -> str:
+    """The last part of an uploaded file's name, fit to be written into an empty directory."""
+    last = PureWindowsPath(PurePosixPath(name).name).name.replace("\0", "")
+    return last if last not in ("", ".", "..") else "upload"
+
+
+def write_uploads(files: Sequence[UploadedFile], directory: Path) -> Path:
+    """Write the files under their own names; returns the file when there is one, else the directory.
+
+    Files that belong together as a BEIR directory are laid out as one.
+    """
+    names = {safe_name(file.name) for file in files}
+    is_beir = "corpus.jsonl" in names
+    written: list[Path] = []
+    for file in files:
+        name = safe_name(file.name)
+        target = directory / "qrels" / name if is_beir and name in _BEIR_SPLITS else directory / name
+        target.parent.mkdir(exist_ok=True)
+        with target.open("wb") as sink:
+            shutil.copyfileobj(file, sink)
+        written.append(target)
+    return written[0] if len(written) == 1 else directory
+
+
+def packed(target: Path, *, into: Path) -> Path:
+    """The one file that `target` is or holds, or a zip of the directory made as `into`."""
+    if target.is_file():
+        return target
+    files = sorted(path for path in target.rglob("*") if path.is_file())
+    if len(files) == 1:
+        return files[0]
+    with zipfile.ZipFile(into, "w", zipfile.ZIP_DEFLATED) as archive:
+        for path in files:
+            archive.write(path, path.relative_to(target).as_posix())
+    return into

@@ -1,0 +1,185 @@
+"""Data: what is in the workspace, import by upload, export by download."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Literal
+
+import streamlit as st
+
+from app import state
+from app.components.badges import source_text
+from app.components.problems import OURS, sentence, show_notice, told
+from app.components.table import show_table
+from app.components.text import counted, literal
+from app.components.uploads import packed, write_uploads
+from app.services import data, exporting, importing
+from app.services.views import DataView, ImportReport
+
+Layout = Literal["labels", "beir", "trec", "triplets", "lists"]
+FileFormat = Literal["jsonl", "parquet"]
+
+LAYOUTS: Mapping[Layout, str] = MappingProxyType(
+    {
+        "labels": "Labels, with everything about each",
+        "beir": "BEIR directory",
+        "trec": "TREC qrels",
+        "triplets": "Training triplets",
+        "lists": "Graded lists",
+    }
+)
+FORMATS: Mapping[FileFormat, str] = MappingProxyType({"jsonl": "JSON Lines", "parquet": "Parquet"})
+SPLITS = ("train", "calibrate", "held-out")
+SHOWN_PROBLEMS = 50
+
+
+def draw() -> None:
+    st.title("Data")
+    show_notice("data")
+    view = data.get_data(state.get_workspace())
+    _counts(view)
+    left, right = st.columns([3, 2], gap="large")
+    with left:
+        _import()
+    with right:
+        _export(empty=not view.n_passages)
+    _sources(view)
+
+
+def _counts(view: DataView) -> None:
+    columns = st.columns(4)
+    columns[0].metric("Passages", f"{view.n_passages:,}")
+    for column, split in zip(columns[1:], SPLITS, strict=True):
+        column.metric(f"{split.capitalize()} queries", f"{view.n_queries.get(split, 0):,}")
+    judged = ", ".join(f"{number:,} by {source_text(name)}" for name, number in view.n_judgements.items() if number)
+    others = ", ".join(f"{number:,} {name}" for name, number in view.n_queries.items() if name not in SPLITS and number)
+    st.caption(
+        f"Judgements: {literal(judged) or 'none yet'}."
+        + (f" Queries of no split: {literal(others)}." if others else "")
+    )
+
+
+def _import() -> None:
+    st.header("Import")
+    files = st.file_uploader(
+        "Passages, queries, judgements, runs or suggestions",
+        accept_multiple_files=True,
+        key=f"data.upload.{state.get_upload_round()}",
+        help="JSON Lines, CSV, TSV, Parquet, TREC qrels and runs, Markdown, text or HTML. Files that belong together, "
+        "such as a BEIR directory, go in at once. Importing the same file again changes nothing.",
+    )
+    if st.button("Import", key="data.import", type="primary", disabled=not files) and files:
+        state.keep_import_report(None)
+        with tempfile.TemporaryDirectory(prefix="relabel-import-") as folder, st.spinner("Importing"):
+            try:
+                path = write_uploads(files, Path(folder))
+                source = ", ".join(sorted(file.name for file in files))[:500]
+                report = importing.import_path(state.get_workspace(), path, layout="auto", source=source)
+            except OURS as exc:
+                state.leave_notice("data", sentence(exc), "refused")
+            else:
+                state.keep_import_report(report)
+                state.next_upload_round()
+        st.rerun()
+    report = state.get_import_report()
+    if report is not None:
+        _report(report)
+
+
+def _report(report: ImportReport) -> None:
+    kinds = (
+        (report.passages, "passage", "passages"),
+        (report.queries, "query", "queries"),
+        (report.judgements, "judgement", "judgements"),
+        (report.suggestions, "suggestion", "suggestions"),
+        (report.candidates, "candidate", "candidates"),
+    )
+    new = ", ".join(counted(number, one, many) for number, one, many in kinds if number) or "nothing new"
+    unchanged = f"; {report.unchanged:,} were there already" if report.unchanged else ""
+    message = literal(f"{report.source}: {new}{unchanged}.")
+    if report.n_problems:
+        st.warning(f"{message} {counted(report.n_problems, 'line')} could not be read.", icon=":material/rule:")
+        show_table(
+            ["File", "Line", "Why it was left out"],
+            [[problem.file, f"{problem.line:,}", problem.reason] for problem in report.problems[:SHOWN_PROBLEMS]],
+            align=["left", "right", "left"],
+        )
+        if report.n_problems > SHOWN_PROBLEMS:
+            st.caption(
+                f"The first {SHOWN_PROBLEMS} of {report.n_problems:,}. Mend the lines and import the file again."
+            )
+    else:
+        st.success(message, icon=":material/check:")
+    for note in report.notes:
+        st.caption(literal(note))
+
+
+def _export(*, empty: bool) -> None:
+    st.header("Export")
+    layout = st.selectbox("Layout", list(LAYOUTS), format_func=lambda name: LAYOUTS[name], key="data.layout")
+    file_format = st.radio(
+        "Format", list(FORMATS), format_func=lambda name: FORMATS[name], horizontal=True, key="data.format"
+    )
+    if st.button("Prepare the export", key="data.export", disabled=empty):
+        state.keep_export(None)
+        with st.spinner("Exporting"), told():
+            _prepare(layout, file_format)
+    prepared = state.get_export()
+    if prepared is not None:
+        st.download_button(
+            f"Download {literal(prepared.file_name)} ({counted(prepared.n_rows, 'row')})",
+            prepared.content,
+            file_name=prepared.file_name,
+            key="data.download",
+            type="primary",
+            on_click="ignore",
+            icon=":material/download:",
+        )
+    st.caption("Every label names its source, judge and decision. For millions of rows use the command line:")
+    st.code(f"relabel export {layout} ./export", language=None)
+
+
+def _prepare(layout: Layout, file_format: FileFormat) -> None:
+    with tempfile.TemporaryDirectory(prefix="relabel-export-") as folder:
+        report = exporting.export(
+            state.get_workspace(),
+            layout=layout,
+            target=Path(folder) / layout,
+            file_format=file_format,
+            criterion=state.get_criterion(),
+        )
+        file = packed(Path(report.path), into=Path(folder) / f"{layout}.zip")
+        state.keep_export(
+            state.PreparedExport(file_name=f"relabel-{file.name}", content=file.read_bytes(), n_rows=report.n_rows)
+        )
+
+
+def _sources(view: DataView) -> None:
+    st.header("Where it came from")
+    if not view.sources:
+        st.write("Nothing was imported yet.")
+        return
+    show_table(
+        ["Source", "Layout", "Passages", "Queries", "Judgements", "Suggestions", "Lines left out", "Imported"],
+        [
+            [
+                source.name,
+                source.layout,
+                f"{source.n_passages:,}",
+                f"{source.n_queries:,}",
+                f"{source.n_judgements:,}",
+                f"{source.n_suggestions:,}",
+                f"{source.n_rejected_lines:,}",
+                source.created_at.strftime("%Y-%m-%d %H:%M"),
+            ]
+            for source in view.sources
+        ],
+        align=["left", "left", "right", "right", "right", "right", "right", "left"],
+    )
+
+
+with told():
+    draw()

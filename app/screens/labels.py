@@ -1,0 +1,220 @@
+"""Labels: every proposal with what was decided and why; one can be opened, and an accepted one overturned."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from app import state
+from app.components.badges import (
+    confidence_html,
+    facts_html,
+    grade_html,
+    grade_text,
+    judge_text,
+    outcome_html,
+    outcome_text,
+    source_text,
+)
+from app.components.passage import show_passage, show_query
+from app.components.problems import OURS, sentence, show_notice, told
+from app.components.table import show_table
+from app.components.text import escaped
+from app.services import labels, reviewing
+from app.services.views import LabelPage, LabelRow, PairView, ScaleView
+from db.enums import Outcome
+
+PAGE = 50
+_DECISIONS = {"All": None, "Accepted": Outcome.ACCEPTED, "Rejected": Outcome.REJECTED}
+_REVIEWED = {"All": None, "By people": True, "Not yet": False}
+_TABLE = "labels.table"
+
+
+def draw() -> None:
+    st.title("Labels")
+    show_notice("labels")
+    workspace = state.get_workspace()
+    scale = reviewing.get_scale(workspace)
+    decision, reviewed, text = _filters()
+    page = labels.list_labels(
+        workspace,
+        criterion=state.get_criterion(),
+        outcome=_DECISIONS[decision],
+        reviewed=_REVIEWED[reviewed],
+        text=text,
+        offset=state.get_offset(),
+        limit=PAGE,
+    )
+    if not page.total:
+        _nothing(filtered=bool(text) or decision != "All" or reviewed != "All")
+        return
+    chosen = _chosen(page)
+    if chosen is None:
+        _table(page, scale=scale, narrow=False)
+        st.caption("Select a row to read the passage, see who graded it, and overturn an accepted proposal.")
+        return
+    left, right = st.columns([6, 5], gap="medium")
+    with left:
+        _table(page, scale=scale, narrow=True)
+    with right:
+        _detail(labels.get_pair(workspace, pair_id=chosen.pair_id, criterion=state.get_criterion()), scale=scale)
+
+
+def _filters() -> tuple[str, str, str]:
+    first, second, third = st.columns([3, 3, 4], vertical_alignment="bottom")
+    with first:
+        decision = st.segmented_control(
+            "Decision", list(_DECISIONS), default="All", required=True, key="labels.decision", on_change=_first_page
+        )
+    with second:
+        reviewed = st.segmented_control(
+            "Graded", list(_REVIEWED), default="All", required=True, key="labels.reviewed", on_change=_first_page
+        )
+    with third:
+        text = st.text_input(
+            "Search", placeholder="In query and passage", key="labels.search", on_change=_first_page, max_chars=200
+        )
+    return decision or "All", reviewed or "All", text.strip()
+
+
+def _first_page() -> None:
+    state.set_offset(0)
+    state.forget(_TABLE)
+
+
+def _turn_page(offset: int) -> None:
+    state.set_offset(offset)
+    state.forget(_TABLE)
+
+
+def _chosen(page: LabelPage) -> LabelRow | None:
+    rows = state.selected_rows(_TABLE)
+    return page.rows[rows[0]] if rows and rows[0] < len(page.rows) else None
+
+
+def _table(page: LabelPage, *, scale: ScaleView, narrow: bool) -> None:
+    rows = page.rows
+    columns: dict[str, list[object]] = {
+        "Query": [row.query for row in rows],
+        "Passage": [row.passage_title for row in rows],
+        "Proposed": [grade_text(row.grade, scale) if row.status.value == "ok" else "unreadable reply" for row in rows],
+        "Confidence": [row.confidence for row in rows],
+        "Decision": [outcome_text(row.outcome) for row in rows],
+        "By people": ["" if row.human_grade is None else grade_text(row.human_grade, scale) for row in rows],
+        "Judge": [judge_text(row.judge) for row in rows],
+        "Split": [row.split.value if row.split else "" for row in rows],
+        "Why": [row.why for row in rows],
+    }
+    st.dataframe(
+        columns,
+        key=_TABLE,
+        hide_index=True,
+        on_select="rerun",
+        selection_mode="single-row",
+        height=560,
+        column_order=["Query", "Passage", "Proposed", "Decision", "By people"] if narrow else None,
+        column_config={
+            "Query": st.column_config.TextColumn(width="medium"),
+            "Passage": st.column_config.TextColumn(width="medium" if not narrow else "small"),
+            "Confidence": st.column_config.ProgressColumn(
+                format="percent", min_value=0.0, max_value=1.0, width="small"
+            ),
+        },
+    )
+    first, second, third = st.columns([1, 1, 4], vertical_alignment="center")
+    last = page.offset + len(rows)
+    first.button(
+        "Previous",
+        key="labels.previous",
+        disabled=page.offset == 0,
+        on_click=_turn_page,
+        args=(page.offset - PAGE,),
+        width="stretch",
+    )
+    second.button(
+        "Next", key="labels.next", disabled=last >= page.total, on_click=_turn_page, args=(last,), width="stretch"
+    )
+    third.caption(f"{page.offset + 1:,} to {last:,} of {page.total:,} pairs")
+
+
+def _detail(pair: PairView, *, scale: ScaleView) -> None:
+    show_query(pair.query, pair.definition)
+    facts = [("Proposed", grade_html(pair.grade, scale) if not _unreadable(pair) else "the reply was unreadable")]
+    facts.append(("Confidence", confidence_html(pair.confidence, pair.confidence_kind)))
+    facts.append(("Reason", escaped(pair.reason) or "none given"))
+    facts.append(("Judge", escaped(judge_text(pair.judge))))
+    facts.append(("Decision", f"{outcome_html(pair.outcome)} <span class='rl-muted'>{escaped(pair.why)}</span>"))
+    if pair.curated_source is not None:
+        facts.append(
+            (
+                "Curated grade",
+                f"{grade_html(pair.curated_grade, scale)} from {escaped(source_text(pair.curated_source))}",
+            )
+        )
+    st.html(facts_html(facts))
+    if pair.outcome is Outcome.ACCEPTED:
+        _overturn(pair, scale=scale)
+    else:
+        review = state.SCREENS["review"]
+        if st.button(f"Grade it on the {review.title} screen", key="labels.review", icon=review.icon):
+            state.want_pair(pair.pair_id)
+            st.switch_page(review.path)
+    show_passage(title=pair.passage_title, text=pair.passage_text, evidence=pair.evidence)
+    if pair.history:
+        show_table(
+            ["When", "Who", "What", "Note"],
+            [[entry.at.strftime("%Y-%m-%d %H:%M"), entry.who, entry.what, entry.note] for entry in pair.history],
+            caption="History",
+        )
+
+
+def _unreadable(pair: PairView) -> bool:
+    return pair.status is not None and pair.status.value == "unreadable"
+
+
+def _overturn(pair: PairView, *, scale: ScaleView) -> None:
+    with st.form("labels.overturn", border=True):
+        grade = st.radio(
+            "Overturn: the right grade is",
+            list(range(scale.max_grade + 1)),
+            format_func=lambda g: grade_text(g, scale),
+            index=None,
+            horizontal=True,
+            key=f"labels.grade.{pair.pair_id}",
+        )
+        note = st.text_input("Why (others will read it)", key=f"labels.note.{pair.pair_id}", max_chars=2000)
+        sent = st.form_submit_button("Overturn", key="labels.submit")
+    if not sent:
+        return
+    if grade is None:
+        st.warning("Choose the right grade first.")
+        return
+    try:
+        labels.overturn(
+            state.get_workspace(),
+            pair_id=pair.pair_id,
+            person=state.get_person(),
+            grade=grade,
+            note=note.strip(),
+            criterion=state.get_criterion(),
+        )
+    except OURS as exc:
+        state.leave_notice("labels", sentence(exc), "refused")
+    else:
+        state.leave_notice("labels", f"Saved: {grade_text(grade, scale)}. It counts from the next label set on.")
+    st.rerun()
+
+
+def _nothing(*, filtered: bool) -> None:
+    if filtered:
+        st.html('<div class="rl-empty"><h2>No label fits</h2><p>Change the filters or the search text above.</p></div>')
+        return
+    st.html(
+        '<div class="rl-empty"><h2>No labels yet</h2><p>Import queries and passages, then let a judge propose grades:'
+        "</p></div>"
+    )
+    st.code("relabel pool\nrelabel label", language=None)
+    st.page_link(state.SCREENS["data"].path, label="Go to Data", icon=state.SCREENS["data"].icon)
+
+
+with told():
+    draw()

@@ -1,0 +1,108 @@
+"""Overview: where the pairs stand, what it cost, how good the live model is, and what to do next."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from app import state
+from app.components.problems import show_notice, told
+from app.components.text import counted, escaped, literal
+from app.services import overview
+from app.services.views import Funnel, ModelView, OverviewView
+
+
+def draw() -> None:
+    st.title("Overview")
+    show_notice("overview")
+    view = overview.get_overview(state.get_workspace(), criterion=state.get_criterion())
+    _funnel(view.funnel, uncertified=view.uncertified)
+    st.space("small")
+    left, right = st.columns([3, 2], gap="large")
+    with left:
+        _next_steps(view)
+    with right:
+        _live(view.live)
+        _cost(view)
+    _corpus(view)
+
+
+def _funnel(funnel: Funnel, *, uncertified: bool) -> None:
+    proposed_note = "pairs a judge has graded"
+    if funnel.unreadable:
+        proposed_note += f"; {funnel.unreadable:,} more replies unreadable"
+    accepted_note = "by a threshold, uncertified" if uncertified else "under a certificate"
+    steps = (
+        ("Candidates", funnel.candidates, "pairs put up for judging", ""),
+        ("Proposed", funnel.proposed, proposed_note, ""),
+        ("Accepted", funnel.accepted, accepted_note, ""),
+        ("Rejected", funnel.rejected, f"for people; {funnel.waiting:,} waiting", ""),
+        ("Audited", funnel.audited, "pairs graded by people", ""),
+        ("Curated", funnel.curated, "people first, then accepted", "rl-last"),
+    )
+    items = "".join(
+        f'<li class="{css}"><span>{escaped(name)}</span><b>{number:,}</b><small>{escaped(note)}</small></li>'
+        for name, number, note, css in steps
+    )
+    st.html(f'<ol class="rl-funnel" aria-label="From candidates to curated grades">{items}</ol>')
+
+
+def _next_steps(view: OverviewView) -> None:
+    st.header("Next")
+    if not view.next_steps:
+        st.write("Nothing is waiting. Import more queries, or ask the retriever something on the Search screen.")
+    for step in view.next_steps:
+        with st.container(gap="xxsmall"):
+            st.markdown(literal(step.text))
+            screen = state.SCREENS.get(step.screen) if step.screen else None
+            if screen is not None:
+                st.page_link(screen.path, label=f"Go to {screen.title}", icon=screen.icon)
+            if step.command:
+                st.code(step.command, language=None)
+
+
+def _live(live: ModelView | None) -> None:
+    st.header("Live model")
+    if live is None:
+        st.write("No model is live yet. Import passages first; the built-in encoder then serves until one is trained.")
+        return
+    evaluation = live.evaluation
+    measure = next((m for m in evaluation.measures if m.name == "nDCG@10"), None) if evaluation else None
+    if measure is None or evaluation is None:
+        st.html(f"<p><strong>{escaped(live.name)}</strong></p>")
+        st.caption("Not evaluated yet: it needs held-out queries with judgements by people.")
+        return
+    st.metric(f"Held-out nDCG@10 of {literal(live.name)}", f"{measure.value:.3f}")
+    st.caption(
+        f"{counted(measure.n_queries, 'held-out query', 'held-out queries')}, "
+        f"{counted(evaluation.n_judgements, 'human judgement')}. Higher is better, 1 is perfect."
+    )
+
+
+def _cost(view: OverviewView) -> None:
+    st.header("Cost so far")
+    tokens = view.prompt_tokens + view.completion_tokens
+    if view.cost_usd is not None:
+        st.metric("Proposals", f"${view.cost_usd:,.2f}")
+    elif tokens:
+        st.metric("Proposals", "price unknown")
+        st.caption("Set llm_price_in_per_million_usd and llm_price_out_per_million_usd to see the price.")
+    else:
+        st.metric("Proposals", "$0.00")
+    judges = ", ".join(view.judges) or "none yet"
+    spent = (
+        f"{view.prompt_tokens:,} prompt and {view.completion_tokens:,} completion tokens"
+        if tokens
+        else "no tokens used"
+    )
+    st.caption(f"Judges: {literal(judges)}; {spent}.")
+
+
+def _corpus(view: OverviewView) -> None:
+    queries = ", ".join(f"{number:,} {split}" for split, number in view.n_queries.items()) or "none"
+    st.caption(
+        f"{counted(view.n_passages, 'passage')}. Queries: {literal(queries)}. Criterion: {view.criterion.value}."
+    )
+
+
+with told():
+    draw()

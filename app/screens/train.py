@@ -1,0 +1,215 @@
+"""Train: one click freezes the labels and retrains; then old against new, the gate, promote or roll back."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from app import state
+from app.components.badges import source_text
+from app.components.charts import show_loss
+from app.components.evaluation import show_changes, show_differences, show_gate, show_headline
+from app.components.problems import OURS, sentence, show_notice, told
+from app.components.table import show_table
+from app.components.text import counted, escaped, literal
+from app.jobs import training
+from app.services import promotion, runs
+from app.services.views import EvaluationView, ModelView, RunView
+from db.enums import ModelStage, RunStatus
+
+_ENDED = {
+    RunStatus.DONE: "finished",
+    RunStatus.FAILED: "failed",
+    RunStatus.CANCELLED: "was cancelled",
+}
+
+
+def draw() -> None:
+    st.title("Train")
+    show_notice("train")
+    latest = runs.get_latest_run(state.get_workspace())
+    if latest is not None and latest.status.is_active:
+        st.fragment(watch, run_every=1.0)(latest.id)
+    else:
+        _start(again=latest is not None)
+        if latest is not None:
+            _result(latest)
+    _history()
+
+
+def _start(*, again: bool) -> None:
+    labels = runs.get_trainable(state.get_workspace(), criterion=state.get_criterion())
+    parts = ", ".join(f"{number:,} {source_text(source)}" for source, number in labels.counts.items() if number)
+    with st.container(border=True):
+        left, right = st.columns([4, 1], vertical_alignment="center")
+        with left:
+            st.html(
+                '<h3 class="rl-small-heading">The next label set</h3>'
+                f"<div>{counted(labels.n_labels, 'label')} on {counted(labels.n_queries, 'query', 'queries')}"
+                f"{escaped(f': {parts}') if parts else ''}.</div>"
+                '<div class="rl-muted">Held-out queries never train. '
+                "The live model stays live until you promote another.</div>"
+            )
+        with right:
+            st.button(
+                "Retrain",
+                key="train.start",
+                type="primary",
+                disabled=labels.problem is not None,
+                on_click=_begin,
+                icon=state.SCREENS["train"].icon,
+                width="stretch",
+            )
+        if labels.problem is not None:
+            st.warning(literal(labels.problem), icon=":material/block:")
+            review = state.SCREENS["review"]
+            st.page_link(review.path, label=f"Go to {review.title}", icon=review.icon)
+
+
+def _begin() -> None:
+    try:
+        training.start(state.get_workspace(), person=state.get_person())
+    except OURS as exc:
+        state.leave_notice("train", sentence(exc), "refused")
+
+
+def watch(run_id: int) -> None:
+    """A run while it goes; redraws the whole screen when it ends."""
+    with told():
+        run = runs.get_run(state.get_workspace(), run_id=run_id)
+        if not run.status.is_active:
+            st.rerun()
+        queued = run.status is RunStatus.QUEUED
+        st.header("Waiting to start" if queued else "Retraining")
+        share = min(1.0, run.done / run.total) if run.total else 0.0
+        steps = f" ({run.done:,} of {run.total:,})" if run.total else ""
+        st.progress(share, text=f"{literal(run.stage)}{steps}")
+        if run.message:
+            st.caption(literal(run.message))
+        if not run.worker_alive:
+            st.warning(
+                "The worker does not run, so nothing happens until it does. Start it in a terminal; the run goes on "
+                "from where it stood.",
+                icon=":material/power_off:",
+            )
+            st.code("relabel worker", language=None)
+        st.caption(_about(run) + " You can leave this page; the run goes on.")
+        show_loss(run.points)
+        if run.cancel_requested:
+            st.button("Cancelling", key="train.cancel", disabled=True)
+        else:
+            st.button("Cancel this run", key="train.cancel", on_click=_cancel, args=(run.id,))
+
+
+def _cancel(run_id: int) -> None:
+    try:
+        runs.request_cancel(state.get_workspace(), run_id=run_id, person=state.get_person())
+    except OURS as exc:
+        state.leave_notice("train", sentence(exc), "refused")
+
+
+def _about(run: RunView) -> str:
+    labels = counted(run.n_labels, "label")
+    return f"Run {run.id}, label set {literal(run.label_set)} with {labels}, loss {literal(run.loss_name)}."
+
+
+def _result(run: RunView) -> None:
+    finished = f" {run.finished_at:%Y-%m-%d %H:%M}" if run.finished_at else ""
+    st.header(f"Run {run.id} {_ENDED.get(run.status, run.status.value)}")
+    st.caption(_about(run) + literal(finished))
+    if run.status is RunStatus.FAILED:
+        st.error(literal(run.message or "The log says why."), icon=":material/error:")
+    elif run.message:
+        st.caption(literal(run.message))
+    if run.evaluation is not None:
+        _compared(run.evaluation, run.model)
+    elif run.status is RunStatus.DONE:
+        st.write("Not evaluated: there are no held-out queries with judgements by people.")
+    if run.points:
+        with st.expander("Loss curve", key="train.curve"):
+            show_loss(run.points)
+
+
+def _compared(evaluation: EvaluationView, model: ModelView | None) -> None:
+    left, right = st.columns([3, 2], gap="large")
+    with left:
+        show_headline(evaluation)
+    with right:
+        show_gate(evaluation)
+        if model is not None:
+            _promote(evaluation, model)
+    show_differences(evaluation)
+    show_changes(evaluation)
+
+
+def _promote(evaluation: EvaluationView, model: ModelView) -> None:
+    if model.stage is ModelStage.LIVE:
+        st.html(f"<p><strong>{escaped(model.name)} is live.</strong></p>")
+        return
+    if evaluation.gate_passed:
+        st.button("Promote", key="train.promote", type="primary", on_click=_go_live, args=(model.id, None))
+        return
+    with st.form("train.override", border=False):
+        st.text_input("Reason to promote it all the same", key="train.reason", max_chars=2000)
+        st.form_submit_button("Promote against the gate", key="train.promote", on_click=_override, args=(model.id,))
+
+
+def _override(model_id: int) -> None:
+    reason = str(state.value_of("train.reason") or "").strip()
+    if not reason:
+        state.leave_notice("train", "Write the reason first: it is kept with the promotion.", "refused")
+        return
+    _go_live(model_id, reason)
+
+
+def _go_live(model_id: int, reason: str | None) -> None:
+    try:
+        promotion.promote(state.get_workspace(), model_id=model_id, person=state.get_person(), override_reason=reason)
+    except OURS as exc:
+        state.leave_notice("train", sentence(exc), "refused")
+    else:
+        state.leave_notice("train", "The new model is live.")
+
+
+def _history() -> None:
+    promotions = promotion.list_promotions(state.get_workspace(), limit=20)
+    if not promotions:
+        return
+    st.header("What was live")
+    show_table(
+        ["When", "Model", "Before it", "By", "Who", "Reason"],
+        [
+            [
+                entry.created_at.strftime("%Y-%m-%d %H:%M"),
+                entry.model,
+                entry.previous or "–",
+                entry.cause.value,
+                entry.person or "–",
+                entry.reason,
+            ]
+            for entry in promotions
+        ],
+    )
+    if promotions[0].previous is None:
+        return
+    with st.popover("Roll back", key="train.roll_back_menu"):
+        st.write(f"Make {literal(promotions[0].previous)} live again. One step, and it is done at once.")
+        with st.form("train.rollback", border=False):
+            st.text_input("Reason", key="train.rollback_reason", max_chars=2000)
+            st.form_submit_button("Roll back", key="train.rollback_submit", type="primary", on_click=_roll_back)
+
+
+def _roll_back() -> None:
+    reason = str(state.value_of("train.rollback_reason") or "").strip()
+    if not reason:
+        state.leave_notice("train", "Write the reason first: it is kept with the rollback.", "refused")
+        return
+    try:
+        promotion.rollback(state.get_workspace(), person=state.get_person(), reason=reason)
+    except OURS as exc:
+        state.leave_notice("train", sentence(exc), "refused")
+    else:
+        state.leave_notice("train", "Rolled back: the model before it is live again.")
+
+
+with told():
+    draw()

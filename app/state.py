@@ -1,0 +1,236 @@
+"""Every session key, typed, and the screens by name. What outlives a session is in the database, never here."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Literal
+
+import streamlit as st
+
+from annotator.types import Criterion
+from app.bootstrap import Workspace, open_workspace
+from app.config import find_workspace
+from app.services.views import ImportReport
+
+MAX_NAME = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Screen:
+    """A page of the application; `path` is relative to `app/main.py`."""
+
+    path: str
+    title: str
+    icon: str
+
+
+SCREENS: Mapping[str, Screen] = MappingProxyType(
+    {
+        "overview": Screen("screens/overview.py", "Overview", ":material/dashboard:"),
+        "labels": Screen("screens/labels.py", "Labels", ":material/label:"),
+        "review": Screen("screens/review.py", "Review", ":material/rate_review:"),
+        "train": Screen("screens/train.py", "Train", ":material/model_training:"),
+        "search": Screen("screens/search.py", "Search", ":material/search:"),
+        "data": Screen("screens/data.py", "Data", ":material/database:"),
+    }
+)
+
+NoticeKind = Literal["done", "refused"]
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """One sentence about what the last action did, shown once."""
+
+    text: str
+    kind: NoticeKind
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedExport:
+    """An export that waits to be downloaded."""
+
+    file_name: str
+    content: bytes
+    n_rows: int
+
+
+_PERSON = "state.person"
+_CARD = "state.card"
+_CARD_OPENED = "state.card_opened"
+_TURN = "state.turn"
+_WANTED_PAIR = "state.wanted_pair"
+_HELP = "state.help"
+_OFFSET = "state.labels_offset"
+_NOTICE = "state.notice."
+_IMPORT = "state.import_report"
+_EXPORT = "state.export"
+_UPLOADS = "state.uploads"
+_QUESTION = "state.question"
+
+
+@st.cache_resource(show_spinner="Opening the workspace", on_release=lambda workspace: workspace.close())
+def _opened(path: Path) -> Workspace:
+    return open_workspace(path)
+
+
+def get_workspace() -> Workspace:
+    """The workspace this application serves, opened once a process.
+
+    Raises:
+        WorkspaceMissing, SettingsInvalid, DbError: it cannot be opened.
+    """
+    return _opened(find_workspace(None).absolute())
+
+
+def get_criterion() -> Criterion:
+    """What is judged. The screens show relevance; a chooser belongs here when utility gets its own."""
+    return Criterion.RELEVANCE
+
+
+def get_person() -> str:
+    """Who sits here: chosen in this session, else named by the address (`?person=`), else the workspace's default."""
+    chosen = st.session_state.get(_PERSON)
+    if isinstance(chosen, str) and chosen:
+        return chosen
+    named = " ".join(st.query_params.get("person", "").split())[:MAX_NAME]
+    return named or get_workspace().settings.person
+
+
+def choose_person(name: str) -> None:
+    """Remember who sits here for this session and, in the address, across a reload."""
+    st.session_state[_PERSON] = name
+
+
+def keep_person_in_address() -> None:
+    """Write the person into the address, so that a reload or a bookmark finds the same person."""
+    person = get_person()
+    if person != get_workspace().settings.person:
+        if st.query_params.get("person") != person:
+            st.query_params["person"] = person
+    elif "person" in st.query_params:
+        del st.query_params["person"]
+
+
+def open_card(card: str) -> None:
+    """Start the clock of a card when it is first shown; showing it again changes nothing."""
+    if st.session_state.get(_CARD) != card:
+        st.session_state[_CARD] = card
+        st.session_state[_CARD_OPENED] = time.monotonic()
+
+
+def get_seconds_on(card: str) -> float | None:
+    """Seconds since that card was first shown in this session, or None if it is not the one shown."""
+    if st.session_state.get(_CARD) != card:
+        return None
+    return time.monotonic() - float(st.session_state[_CARD_OPENED])
+
+
+def get_turn() -> int:
+    """How many key presses were dealt with; a new number tells the browser that keys count again."""
+    return int(st.session_state.get(_TURN, 0))
+
+
+def next_turn() -> None:
+    st.session_state[_TURN] = get_turn() + 1
+
+
+def want_pair(pair_id: int | None) -> None:
+    """Ask the review screen for one particular pair; None returns to the queue."""
+    if pair_id is None:
+        st.session_state.pop(_WANTED_PAIR, None)
+    else:
+        st.session_state[_WANTED_PAIR] = pair_id
+
+
+def get_wanted_pair() -> int | None:
+    wanted = st.session_state.get(_WANTED_PAIR)
+    return wanted if isinstance(wanted, int) else None
+
+
+def ask_for_help() -> None:
+    st.session_state[_HELP] = True
+
+
+def take_help_request() -> bool:
+    """Whether help was asked for since the last call."""
+    return bool(st.session_state.pop(_HELP, False))
+
+
+def get_offset() -> int:
+    """The first row of the Labels page that is shown."""
+    return int(st.session_state.get(_OFFSET, 0))
+
+
+def set_offset(offset: int) -> None:
+    st.session_state[_OFFSET] = max(0, offset)
+
+
+def leave_notice(screen: str, text: str, kind: NoticeKind = "done") -> None:
+    st.session_state[_NOTICE + screen] = Notice(text, kind)
+
+
+def take_notice(screen: str) -> Notice | None:
+    """What the last action on that screen did, once."""
+    notice = st.session_state.pop(_NOTICE + screen, None)
+    return notice if isinstance(notice, Notice) else None
+
+
+def keep_import_report(report: ImportReport | None) -> None:
+    st.session_state[_IMPORT] = report
+
+
+def get_import_report() -> ImportReport | None:
+    report = st.session_state.get(_IMPORT)
+    return report if isinstance(report, ImportReport) else None
+
+
+def keep_export(prepared: PreparedExport | None) -> None:
+    st.session_state[_EXPORT] = prepared
+
+
+def get_export() -> PreparedExport | None:
+    prepared = st.session_state.get(_EXPORT)
+    return prepared if isinstance(prepared, PreparedExport) else None
+
+
+def get_upload_round() -> int:
+    """A number that changes when the uploader is to be emptied."""
+    return int(st.session_state.get(_UPLOADS, 0))
+
+
+def next_upload_round() -> None:
+    st.session_state[_UPLOADS] = get_upload_round() + 1
+
+
+def keep_question(question: str) -> None:
+    """Remember the searched question across screens; a widget's own value does not survive leaving its screen."""
+    st.session_state[_QUESTION] = question
+
+
+def get_question() -> str:
+    return str(st.session_state.get(_QUESTION, ""))
+
+
+def value_of(widget: str) -> object:
+    """The value a widget holds now, inside its callback; `widget` is its key, `screen.widget`."""
+    return st.session_state.get(widget)
+
+
+def forget(widget: str) -> None:
+    """Drop a widget's value, such as a selection that points into a list which is no longer shown."""
+    st.session_state.pop(widget, None)
+
+
+def selected_rows(widget: str) -> list[int]:
+    """The rows selected in a table, by position; empty when none is."""
+    table = st.session_state.get(widget)
+    if not isinstance(table, Mapping):
+        return []
+    selection = table.get("selection")
+    rows = selection.get("rows") if isinstance(selection, Mapping) else None
+    return [int(row) for row in rows] if rows else []
