@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
@@ -43,7 +42,10 @@ class PairRecord:
     review: Review | None
 
 
-def _records(criterion: Criterion) -> sa.Select[Any]:
+_Rows = sa.Select[Pair, Query, Passage, QueryCluster, PairState, Suggestion, JudgeRow, Decision, Review]
+
+
+def _records(criterion: Criterion) -> _Rows:
     return (
         sa.select(Pair, Query, Passage, QueryCluster, PairState, Suggestion, JudgeRow, Decision, Review)
         .join(Query, Query.id == Pair.query_id)
@@ -80,7 +82,7 @@ def list_records(
     limit: int,
 ) -> tuple[list[PairRecord], int]:
     """A page of the pairs that have a suggestion, and how many there are in all."""
-    conditions = [PairState.suggestion_id.is_not(None)]
+    conditions: list[sa.ColumnElement[bool]] = [PairState.suggestion_id.is_not(None)]
     if outcome is not None:
         conditions.append(PairState.outcome == outcome)
     if reviewed is not None:

@@ -1,0 +1,189 @@
+"""Models and indexes of a workspace: recorded once by content hash, built aside, complete before anything uses them."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.bootstrap import Workspace
+from app.errors import NothingToDo
+from db.enums import ModelStage, PromotionCause
+from db.models import IndexVersion, LiveModel, ModelVersion, Promotion
+from db.queries import registry
+
+Progress = Callable[[int, int], None]
+BM25 = "bm25"
+
+
+def dense_system(model: ModelVersion) -> str:
+    """The name under which a model's rankings are kept."""
+    return f"dense:{model.hash[:12]}"
+
+
+def register_model(
+    workspace: Workspace, *, staging: Path, name: str, base_id: int | None, dim: int, stage: ModelStage
+) -> ModelVersion:
+    """Moves a finished model folder to its immutable place and records it; the same content is recorded once."""
+    from retriever.model_store import commit_directory
+
+    model_hash, path = commit_directory(staging, workspace.settings.models)
+    with workspace.sessions.begin() as session:
+        known = registry.get_model_by_hash(session, model_hash)
+        if known is not None:
+            return known
+        model = ModelVersion(
+            hash=model_hash,
+            name=name,
+            path=str(path.relative_to(workspace.settings.workspace)),
+            dim=dim,
+            stage=stage,
+            base_id=base_id,
+            created_at=workspace.now(),
+        )
+        session.add(model)
+        session.flush()
+        return model
+
+
+def model_path(workspace: Workspace, model: ModelVersion) -> Path:
+    """The folder of a model version."""
+    return workspace.settings.workspace / model.path
+
+
+def ensure_live_model(workspace: Workspace) -> ModelVersion:
+    """The live model; on a new workspace the configured base model is copied in, recorded and made live.
+
+    Raises:
+        ModelNotFound, ModelCorrupt: the configured model cannot be used.
+    """
+    with workspace.sessions.read() as session:
+        live = registry.get_live(session)
+    if live is not None:
+        return live
+    from retriever.encoder import Encoder
+    from retriever.model_store import resolve_model
+
+    source = resolve_model(workspace.settings.model)
+    staging = Path(tempfile.mkdtemp(prefix=".base-", dir=workspace.settings.models))
+    if isinstance(source, Path):
+        shutil.copytree(source, staging, dirs_exist_ok=True)
+        dim = Encoder.load(staging).dim
+        name = "all-MiniLM-L6-v2" if workspace.settings.model == "default" else source.name
+    else:
+        encoder = Encoder.load(source)
+        encoder.save(staging)
+        dim, name = encoder.dim, source
+    model = register_model(workspace, staging=staging, name=name, base_id=None, dim=dim, stage=ModelStage.LIVE)
+    with workspace.sessions.begin() as session:
+        if registry.get_live(session) is None:
+            now = workspace.now()
+            session.add(LiveModel(id=1, model_version_id=model.id, index_version_id=None, changed_at=now))
+            session.add(
+                Promotion(
+                    model_version_id=model.id,
+                    previous_model_id=None,
+                    cause=PromotionCause.FIRST,
+                    reason="the workspace's base model",
+                    created_at=now,
+                )
+            )
+    return model
+
+
+def corpus_hash(workspace: Workspace) -> str:
+    """The hash of the corpus as it is now.
+
+    Raises:
+        NothingToDo: there is no passage yet.
+    """
+    with workspace.sessions.read() as session:
+        value, n = registry.hash_corpus(session)
+    if n == 0:
+        raise NothingToDo("there are no passages yet", user_message="Import passages first: relabel import PATH")
+    return value
+
+
+def ensure_bm25_index(workspace: Workspace) -> Path:
+    """The folder of the BM25 index over the corpus as it is now, built if need be."""
+    from retriever.bm25 import BM25Index
+    from retriever.types import Passage
+
+    def build(folder: Path) -> int:
+        with workspace.sessions.read() as session:
+            passages = (Passage(*row) for row in registry.stream_passages(session))
+            return BM25Index.build(folder, passages).n
+
+    return _ensure_index(workspace, system=BM25, model_id=None, build=build)
+
+
+def ensure_dense_index(
+    workspace: Workspace,
+    model: ModelVersion,
+    *,
+    progress: Progress | None = None,
+    should_cancel: Callable[[], bool] | None = None,
+) -> Path:
+    """The folder of the model's vector index over the corpus as it is now, built if need be.
+
+    Raises:
+        EncodingCancelled: `should_cancel` said so; nothing half-written is kept.
+    """
+    from retriever.dense_index import DenseIndex
+    from retriever.encoder import Encoder
+
+    def build(folder: Path) -> int:
+        encoder = Encoder.load(model_path(workspace, model), max_length=workspace.settings.max_length)
+        with workspace.sessions.read() as session:
+            _, n = registry.hash_corpus(session)
+            ids: list[str] = []
+
+            def texts() -> Iterator[str]:
+                for external_id, title, text in registry.stream_passages(session):
+                    ids.append(external_id)
+                    yield f"{title} {text}" if title else text
+
+            def vectors() -> Iterator[NDArray[np.float32]]:
+                done = 0
+                for chunk in encoder.encode_stream(texts(), chunk=256, batch_size=32, should_cancel=should_cancel):
+                    done += len(chunk)
+                    if progress is not None:
+                        progress(done, n)
+                    yield chunk
+
+            return DenseIndex.build(folder, ids, vectors(), encoder.dim, source=model.hash).n
+
+    return _ensure_index(workspace, system=dense_system(model), model_id=model.id, build=build)
+
+
+def _ensure_index(workspace: Workspace, *, system: str, model_id: int | None, build: Callable[[Path], int]) -> Path:
+    from retriever.model_store import commit_directory
+
+    state = corpus_hash(workspace)
+    with workspace.sessions.read() as session:
+        known = registry.get_index(session, system=system, corpus_hash=state)
+    if known is not None and (workspace.settings.workspace / known.path).is_dir():
+        return workspace.settings.workspace / known.path
+    staging = Path(tempfile.mkdtemp(prefix=".index-", dir=workspace.settings.indexes))
+    try:
+        n = build(staging)
+        _, path = commit_directory(staging, workspace.settings.indexes)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+    with workspace.sessions.begin() as session:
+        if registry.get_index(session, system=system, corpus_hash=state) is None:
+            session.add(
+                IndexVersion(
+                    system=system,
+                    corpus_hash=state,
+                    model_version_id=model_id,
+                    path=str(path.relative_to(workspace.settings.workspace)),
+                    n_passages=n,
+                    created_at=workspace.now(),
+                )
+            )
+    return path

@@ -1,0 +1,117 @@
+"""Freezing a label set: the curated grades of the train questions, with their sources, hashed."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from annotator.types import Criterion
+from app.bootstrap import Workspace
+from app.errors import NothingToDo
+from app.services.views import TrainableLabels
+from db.models import LabelSet, LabelSetItem
+from db.queries import training as training_queries
+from db.queries.people import person_named
+from db.queries.training import CuratedLabel
+from retriever.types import GradedList, LabelledPassage
+
+ACCEPTED_WEIGHT = 0.5
+"""What an uncertified accepted suggestion weighs beside a person's grade (1). Our choice."""
+
+
+def get_trainable(workspace: Workspace, *, criterion: Criterion = Criterion.RELEVANCE) -> TrainableLabels:
+    """What the next label set would hold, and why training could not start with it."""
+    with workspace.sessions.read() as session:
+        labels = training_queries.list_curated(session, criterion=criterion)
+    counts = Counter(str(label.source) for label in labels)
+    return TrainableLabels(
+        n_labels=len(labels),
+        n_queries=len({label.query_id for label in labels}),
+        counts=dict(counts),
+        problem=_problem(workspace, labels),
+    )
+
+
+def _problem(workspace: Workspace, labels: list[CuratedLabel]) -> str | None:
+    if not labels:
+        return "No label of a train question is accepted or audited yet. Label and review first."
+    relevant_from = workspace.settings.relevant_from
+    relevant = {label.query_id for label in labels if label.grade >= relevant_from}
+    if not relevant:
+        return f"No curated label is relevant (grade {relevant_from} or more) yet. Review some pairs first."
+    return None
+
+
+def freeze(workspace: Workspace, session: Session, *, criterion: Criterion, person: str) -> LabelSet:
+    """The label set of the curated grades as they are now; the same grades give the same, already stored set.
+
+    Raises:
+        NothingToDo: there is nothing to train on yet.
+    """
+    labels = training_queries.list_curated(session, criterion=criterion)
+    problem = _problem(workspace, labels)
+    if problem is not None:
+        raise NothingToDo(problem)
+    digest = hashlib.sha256()
+    for label in labels:
+        line = "\t".join(
+            [label.query_key, label.passage_key, str(label.grade), str(label.source), f"{_weight(label):.6f}"]
+        )
+        digest.update(line.encode() + b"\n")
+    label_hash = digest.hexdigest()
+    known = session.scalar(sa.select(LabelSet).where(LabelSet.hash == label_hash))
+    if known is not None:
+        return known
+    now = workspace.now()
+    label_set = LabelSet(
+        hash=label_hash,
+        criterion=criterion,
+        n_labels=len(labels),
+        n_queries=len({label.query_id for label in labels}),
+        counts=dict(Counter(str(label.source) for label in labels)),
+        person_id=person_named(session, person, now=now).id,
+        created_at=now,
+    )
+    session.add(label_set)
+    session.flush()
+    session.execute(
+        sa.insert(LabelSetItem),
+        [
+            {
+                "label_set_id": label_set.id,
+                "pair_id": label.pair_id,
+                "grade": float(label.grade),
+                "weight": _weight(label),
+                "source": label.source,
+                "suggestion_id": label.suggestion_id,
+                "decision_id": label.decision_id,
+                "review_id": label.review_id,
+            }
+            for label in labels
+        ],
+    )
+    return label_set
+
+
+def _weight(label: CuratedLabel) -> float:
+    return 1.0 if label.review_id is not None else ACCEPTED_WEIGHT
+
+
+def load_lists(session: Session, label_set_id: int) -> list[GradedList]:
+    """A frozen label set as graded lists, one a question; people's grades first, then by grade, highest first."""
+    lists: dict[str, tuple[str, list[LabelledPassage]]] = {}
+    for item in training_queries.stream_items(session, label_set_id):
+        passages = lists.setdefault(item.query_key, (item.query, []))[1]
+        text = f"{item.title} {item.text}" if item.title else item.text
+        passages.append(LabelledPassage(passage_id=item.passage_key, text=text, grade=item.grade, weight=item.weight))
+    return [
+        GradedList(
+            query_id=query_id,
+            query=query,
+            passages=tuple(sorted(passages, key=lambda p: (-p.weight, -p.grade, p.passage_id))),
+        )
+        for query_id, (query, passages) in lists.items()
+    ]

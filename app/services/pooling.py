@@ -1,0 +1,124 @@
+"""Putting pairs up for judging: what BM25 and the live model find for each question, fused, ranks and scores kept."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from app.bootstrap import Workspace
+from app.errors import NothingToDo
+from app.services.indexing import (
+    BM25,
+    Progress,
+    dense_system,
+    ensure_bm25_index,
+    ensure_dense_index,
+    ensure_live_model,
+    model_path,
+)
+from db.enums import Split
+from db.models import QueryCluster
+from db.queries import candidates as pool_queries
+from retriever.types import Candidate
+
+HELD_OUT_OF_FOUR_FROM = 20
+"""From this many unsplit questions on, one in four is held out; fewer all train. Our choice."""
+
+
+@dataclass(frozen=True, slots=True)
+class PoolReport:
+    """What pooling did: questions searched, candidates new and renewed, questions given a split for want of one."""
+
+    n_queries: int
+    new: int
+    renewed: int
+    assigned: dict[str, int]
+
+
+def assign_splits(workspace: Workspace) -> dict[str, int]:
+    """Gives every question without a split one, near-duplicates together; returns how many clusters got which.
+
+    From 20 unsplit questions on, one in four (by a hash, so always the same) is held out; fewer all train.
+    """
+    assigned: dict[str, int] = {}
+    with workspace.sessions.begin() as session:
+        clusters = pool_queries.list_unsplit_clusters(session)
+        for cluster_id in clusters:
+            cluster = session.get_one(QueryCluster, cluster_id)
+            draw = int.from_bytes(hashlib.sha256(f"split:{cluster_id}".encode()).digest()[:4]) % 4
+            held_out = len(clusters) >= HELD_OUT_OF_FOUR_FROM and draw == 0
+            cluster.split = Split.HELD_OUT if held_out else Split.TRAIN
+            assigned[cluster.split] = assigned.get(cluster.split, 0) + 1
+    return assigned
+
+
+def pool(
+    workspace: Workspace,
+    *,
+    depth: int | None = None,
+    on_index: Progress | None = None,
+    on_query: Progress | None = None,
+    should_cancel: Callable[[], bool] | None = None,
+) -> PoolReport:
+    """Pools candidates for every train question, and for the others that nobody has judged; safe to repeat.
+
+    Raises:
+        NothingToDo: there are no passages or no questions.
+    """
+    from retriever.bm25 import BM25Index
+    from retriever.dense_index import DenseIndex
+    from retriever.encoder import Encoder
+    from retriever.pooling import pool as pool_queries_of
+    from retriever.types import Hit, Query
+
+    assigned = assign_splits(workspace)
+    with workspace.sessions.read() as session:
+        rows = pool_queries.list_queries_to_pool(session, list(Split))
+    if not rows:
+        raise NothingToDo("there are no questions to pool for", user_message="Import questions first: relabel import")
+    model = ensure_live_model(workspace)
+    bm25 = BM25Index.open(ensure_bm25_index(workspace))
+    dense = DenseIndex.open(ensure_dense_index(workspace, model, progress=on_index, should_cancel=should_cancel))
+    encoder = Encoder.load(model_path(workspace, model), max_length=workspace.settings.max_length)
+
+    def search_bm25(queries: Sequence[Query], k: int) -> list[list[Hit]]:
+        return bm25.search([query.text for query in queries], k)
+
+    def search_dense(queries: Sequence[Query], k: int) -> list[list[Hit]]:
+        return dense.search(encoder.encode([query.text for query in queries]), k)
+
+    queries = [Query(id=str(query_id), text=text) for query_id, _, text in rows]
+    found = pool_queries_of(
+        queries,
+        {BM25: search_bm25, dense_system(model): search_dense},
+        depth=depth or workspace.settings.pool_depth,
+        per_system=workspace.settings.pool_per_system,
+        should_cancel=should_cancel,
+    )
+    new = stored = 0
+    for done, (query, pooled) in enumerate(zip(queries, found, strict=True), start=1):
+        new += _store(workspace, query_id=int(query.id), pooled=pooled)
+        stored += len(pooled)
+        if on_query is not None:
+            on_query(done, len(queries))
+    return PoolReport(n_queries=len(queries), new=new, renewed=stored - new, assigned=assigned)
+
+
+def _store(workspace: Workspace, *, query_id: int, pooled: Sequence[Candidate]) -> int:
+    with workspace.sessions.begin() as session:
+        ids = pool_queries.passage_ids(session, [candidate.passage_id for candidate in pooled])
+        pairs = pool_queries.ensure_pairs(session, query_id=query_id, passages=list(ids.values()))
+        return pool_queries.store_candidates(
+            session,
+            [
+                pool_queries.PooledPair(
+                    pair_id=pairs[ids[candidate.passage_id]],
+                    rank=candidate.rank,
+                    score=candidate.score,
+                    hits=tuple((hit.system, hit.rank, hit.score) for hit in candidate.hits),
+                )
+                for candidate in pooled
+            ],
+            now=workspace.now(),
+        )

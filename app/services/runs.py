@@ -1,0 +1,193 @@
+"""Training runs: asked for, followed, cancelled; the work itself is in `training_work`, the queue in `app.jobs`."""
+
+from __future__ import annotations
+
+import secrets
+from datetime import timedelta
+
+import sqlalchemy as sa
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from annotator.types import Criterion
+from app.bootstrap import Workspace
+from app.errors import NothingToDo
+from app.services.evaluating import evaluation_view
+from app.services.label_sets import freeze
+from app.services.label_sets import get_trainable as get_trainable
+from app.services.models import model_view
+from app.services.views import LossPoint, RunView
+from db.enums import RunStatus
+from db.errors import NotFound
+from db.models import Evaluation, LabelSet, ModelVersion, TrainingRun
+from db.queries import training as training_queries
+from db.queries.people import person_named
+from db.queries.registry import get_live
+from db.queries.workspace_values import get_value, set_value
+
+HEARTBEAT = "worker_heartbeat"
+HEARTBEAT_LOST = timedelta(seconds=30)
+
+
+def create_run(
+    workspace: Workspace,
+    *,
+    person: str,
+    criterion: Criterion = Criterion.RELEVANCE,
+    overrides: dict[str, object] | None = None,
+) -> tuple[int, str, bool]:
+    """Freezes a label set and records a run on it: (run id, workflow id, whether it is new).
+
+    While a run is queued or running, that run is returned: two clicks never train twice.
+
+    Raises:
+        NothingToDo: there is nothing to train on, or no model is live yet.
+    """
+    try:
+        with workspace.sessions.begin() as session:
+            active = training_queries.get_active_run(session)
+            if active is not None:
+                return active.id, active.workflow_id, False
+            base = _base_model(session)
+            label_set = freeze(workspace, session, criterion=criterion, person=person)
+            now = workspace.now()
+            run = TrainingRun(
+                active=True,
+                workflow_id=f"train-{secrets.token_hex(8)}",
+                label_set_id=label_set.id,
+                base_model_id=base.id,
+                status=RunStatus.QUEUED,
+                stage="waiting for the worker",
+                settings=_training_settings(workspace) | (overrides or {}),
+                report={},
+                person_id=person_named(session, person, now=now).id,
+                created_at=now,
+            )
+            session.add(run)
+            session.flush()
+            return run.id, run.workflow_id, True
+    except IntegrityError:
+        with workspace.sessions.read() as session:
+            active = training_queries.get_active_run(session)
+        if active is None:
+            raise
+        return active.id, active.workflow_id, False
+
+
+def _base_model(session: Session) -> ModelVersion:
+    """Each run trains from the first base, never on top of an earlier fine-tune (methods, section 7)."""
+    model = get_live(session)
+    if model is None:
+        raise NothingToDo("no model is live yet", user_message="Pool candidates first: relabel pool")
+    while model.base_id is not None:
+        model = session.get_one(ModelVersion, model.base_id)
+    return model
+
+
+def _training_settings(workspace: Workspace) -> dict[str, object]:
+    settings = workspace.settings
+    return {
+        "loss": settings.loss,
+        "epochs": settings.epochs,
+        "learning_rate": settings.learning_rate,
+        "batch_queries": settings.batch_queries,
+        "list_size": settings.list_size,
+        "max_length": settings.train_max_length,
+        "seed": settings.seed,
+        "relevant_from": settings.relevant_from,
+        "max_grade": settings.max_grade,
+    }
+
+
+def get_run(workspace: Workspace, *, run_id: int) -> RunView:
+    """A run as it is now.
+
+    Raises:
+        NotFound: there is no such run.
+    """
+    with workspace.sessions.read() as session:
+        run = session.get(TrainingRun, run_id)
+        if run is None:
+            raise NotFound(f"there is no training run {run_id}")
+        return _view(workspace, session, run)
+
+
+def get_latest_run(workspace: Workspace) -> RunView | None:
+    """The newest run, or None."""
+    found = list_runs(workspace, limit=1)
+    return found[0] if found else None
+
+
+def list_runs(workspace: Workspace, *, limit: int = 20) -> tuple[RunView, ...]:
+    """Runs, newest first."""
+    with workspace.sessions.read() as session:
+        return tuple(_view(workspace, session, run) for run in training_queries.list_runs(session, limit=limit))
+
+
+def _view(workspace: Workspace, session: Session, run: TrainingRun) -> RunView:
+    label_set = session.get_one(LabelSet, run.label_set_id)
+    evaluation = None if run.evaluation_id is None else session.get_one(Evaluation, run.evaluation_id)
+    model = None if run.model_version_id is None else session.get_one(ModelVersion, run.model_version_id)
+    return RunView(
+        id=run.id,
+        status=run.status,
+        stage=run.stage,
+        done=run.done,
+        total=run.total,
+        message=run.message,
+        cancel_requested=run.cancel_requested,
+        worker_alive=worker_alive(workspace, session),
+        label_set=label_set.hash[:12],
+        n_labels=label_set.n_labels,
+        label_counts={name: int(count) for name, count in label_set.counts.items()},
+        loss_name=str(run.settings["loss"]),
+        settings=run.settings,
+        report=run.report,
+        points=tuple(LossPoint(p.step, p.loss, p.seconds) for p in training_queries.list_points(session, run.id)),
+        model=None if model is None else model_view(session, model),
+        evaluation=None if evaluation is None else evaluation_view(session, evaluation),
+        created_at=run.created_at,
+        started_at=run.started_at,
+        finished_at=run.finished_at,
+    )
+
+
+def request_cancel(workspace: Workspace, *, run_id: int, person: str) -> None:
+    """Asks a run to stop; one that no worker has begun stops at once. A finished run stays as it is.
+
+    Raises:
+        NotFound: there is no such run.
+    """
+    with workspace.sessions.begin() as session:
+        run = session.get(TrainingRun, run_id)
+        if run is None:
+            raise NotFound(f"there is no training run {run_id}")
+        if not run.status.is_active:
+            return
+        run.cancel_requested = True
+        run.message = f"cancelled by {person}"
+        if run.status is RunStatus.QUEUED:
+            run.status, run.active, run.stage = RunStatus.CANCELLED, None, "cancelled"
+            run.finished_at = workspace.now()
+
+
+def beat(workspace: Workspace) -> None:
+    """Says that a worker lives."""
+    with workspace.sessions.begin() as session:
+        set_value(session, HEARTBEAT, {}, now=workspace.now())
+
+
+def worker_alive(workspace: Workspace, session: Session) -> bool:
+    """Whether a worker said so within the last half minute."""
+    from db.models import WorkspaceValue
+
+    if get_value(session, HEARTBEAT) is None:
+        return False
+    last = session.scalar(sa.select(WorkspaceValue.updated_at).where(WorkspaceValue.name == HEARTBEAT))
+    return last is not None and workspace.now() - last < HEARTBEAT_LOST
+
+
+def is_worker_alive(workspace: Workspace) -> bool:
+    """Whether a worker said so within the last half minute."""
+    with workspace.sessions.read() as session:
+        return worker_alive(workspace, session)

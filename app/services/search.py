@@ -1,0 +1,102 @@
+"""Searching the corpus with the live model and, beside it, the newest candidate."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import sqlalchemy as sa
+
+from app.bootstrap import Workspace
+from app.errors import InputInvalid, NothingToDo
+from app.services.indexing import corpus_hash, dense_system, model_path
+from app.services.views import SearchHit, SearchResult
+from db.models import ModelVersion, Passage
+from db.queries import registry
+from retriever.types import Hit
+
+if TYPE_CHECKING:
+    from retriever.dense_index import DenseIndex
+    from retriever.encoder import Encoder
+
+_MODELS_KEPT = 3
+
+
+@lru_cache(maxsize=_MODELS_KEPT)
+def _encoder(path: Path, max_length: int) -> Encoder:
+    from retriever.encoder import Encoder
+
+    return Encoder.load(path, max_length=max_length)
+
+
+@lru_cache(maxsize=_MODELS_KEPT)
+def _index(path: Path) -> DenseIndex:
+    from retriever.dense_index import DenseIndex
+
+    return DenseIndex.open(path)
+
+
+def search(workspace: Workspace, *, question: str, k: int = 10) -> SearchResult:
+    """The k best passages of the live model and of the newest candidate whose index is complete.
+
+    Raises:
+        InputInvalid: the question is empty or k is below 1.
+        NothingToDo: no index is complete yet.
+    """
+    if not question.strip():
+        raise InputInvalid("type a question to search for")
+    if k < 1:
+        raise InputInvalid(f"k is {k}; it must be 1 or more")
+    state = corpus_hash(workspace)
+    with workspace.sessions.read() as session:
+        live = registry.get_live(session)
+        candidate = registry.latest_candidate(session)
+    live_hits = None if live is None else _rank(workspace, live, question=question, k=k, state=state)
+    if live is None or live_hits is None:
+        raise NothingToDo(
+            "the live model has no index over the corpus as it is now",
+            user_message="The passages are not indexed yet. Run: relabel pool",
+        )
+    other_hits = None if candidate is None else _rank(workspace, candidate, question=question, k=k, state=state)
+    shown = None if candidate is None or other_hits is None else candidate.name
+    return SearchResult(
+        question=question,
+        live_model=live.name,
+        live=_views(workspace, live_hits, other_hits or ()),
+        candidate_model=shown,
+        candidate=_views(workspace, other_hits or (), live_hits),
+    )
+
+
+def _rank(workspace: Workspace, model: ModelVersion, *, question: str, k: int, state: str) -> list[Hit] | None:
+    with workspace.sessions.read() as session:
+        index = registry.get_index(session, system=dense_system(model), corpus_hash=state)
+    if index is None:
+        return None
+    encoder = _encoder(model_path(workspace, model), workspace.settings.max_length)
+    return _index(workspace.settings.workspace / index.path).search(encoder.encode([question]), k)[0]
+
+
+def _views(workspace: Workspace, hits: Sequence[Hit], others: Sequence[Hit]) -> tuple[SearchHit, ...]:
+    ranks = {hit.passage_id: hit.rank for hit in others}
+    with workspace.sessions.read() as session:
+        rows = session.execute(
+            sa.select(Passage.external_id, Passage.title, Passage.text).where(
+                Passage.external_id.in_([hit.passage_id for hit in hits])
+            )
+        )
+        texts = {row.external_id: (row.title, row.text) for row in rows}
+    return tuple(
+        SearchHit(
+            passage_id=hit.passage_id,
+            title=texts[hit.passage_id][0],
+            text=texts[hit.passage_id][1],
+            rank=hit.rank,
+            score=hit.score,
+            other_rank=ranks.get(hit.passage_id),
+        )
+        for hit in hits
+        if hit.passage_id in texts
+    )

@@ -1,0 +1,184 @@
+"""What a worker does for a training run, in steps that can each be repeated: train, index, evaluate, finish.
+
+Each step reads what it needs from the database and writes its result there before it returns, so a worker that is killed
+resumes at the step it was in, and a repeated step finds what the first attempt stored.
+"""
+
+from __future__ import annotations
+
+import math
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+
+from app.bootstrap import Workspace
+from app.errors import AppError
+from app.services.evaluating import run_evaluation
+from app.services.indexing import ensure_dense_index, model_path, register_model
+from app.services.label_sets import load_lists
+from db.enums import ModelStage, RunStatus
+from db.errors import DbError
+from db.models import ModelVersion, TrainingPoint, TrainingRun
+from db.queries import training as training_queries
+from db.queries.registry import get_live, get_model_or_raise
+from retriever.errors import EncodingCancelled, RetrieverError, TrainingCancelled
+from retriever.types import TrainingProgress, TrainingSettings
+
+_REPORT_SECONDS = 0.5
+OUR_ERRORS = (AppError, DbError, RetrieverError)
+CANCELLED = (TrainingCancelled, EncodingCancelled)
+
+
+class _Follower:
+    """Writes where a run stands, at most twice a second, and hears whether it was asked to stop."""
+
+    def __init__(self, workspace: Workspace, run_id: int, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._workspace = workspace
+        self._run_id = run_id
+        self._clock = clock
+        self._last = -math.inf
+        self._points: dict[int, tuple[float, float]] = {}
+        self._cancel = False
+
+    def loss(self, progress: TrainingProgress) -> None:
+        self._points[progress.step] = (progress.loss, progress.seconds)
+        self.at(progress.step, progress.total_steps)
+
+    def at(self, done: int, total: int) -> None:
+        if done < total and self._clock() - self._last < _REPORT_SECONDS:
+            return
+        self._last = self._clock()
+        with self._workspace.sessions.begin() as session:
+            run = session.get_one(TrainingRun, self._run_id)
+            run.done, run.total, run.heartbeat_at = done, total, self._workspace.now()
+            self._cancel = run.cancel_requested
+            for step, (loss, seconds) in self._points.items():
+                session.merge(TrainingPoint(run_id=self._run_id, step=step, loss=loss, seconds=seconds))
+        self._points.clear()
+
+    def should_cancel(self) -> bool:
+        if not self._cancel and self._clock() - self._last >= _REPORT_SECONDS:
+            with self._workspace.sessions.read() as session:
+                self._cancel = session.get_one(TrainingRun, self._run_id).cancel_requested
+        return self._cancel
+
+
+def _enter(workspace: Workspace, run_id: int, stage: str) -> TrainingRun:
+    """Marks the stage a run is in; raises TrainingCancelled when it was asked to stop."""
+    with workspace.sessions.begin() as session:
+        run = session.get_one(TrainingRun, run_id)
+        if run.cancel_requested or not run.status.is_active:
+            raise TrainingCancelled(f"run {run_id} was cancelled")
+        now = workspace.now()
+        run.status, run.stage, run.done, run.total, run.heartbeat_at = RunStatus.RUNNING, stage, 0, 0, now
+        run.started_at = run.started_at or now
+        return run
+
+
+def train_step(workspace: Workspace, run_id: int) -> int:
+    """Trains the run's model from its label set and base; returns the model version's id."""
+    from retriever.encoder import Encoder
+    from retriever.training import train
+
+    run = _enter(workspace, run_id, "training")
+    if run.model_version_id is not None:
+        return run.model_version_id
+    with workspace.sessions.begin() as session:
+        session.execute(sa.delete(TrainingPoint).where(TrainingPoint.run_id == run_id))
+        lists = load_lists(session, run.label_set_id)
+        base = get_model_or_raise(session, run.base_model_id)
+    follower = _Follower(workspace, run_id)
+    with tempfile.TemporaryDirectory(prefix=".training-", dir=workspace.settings.models) as scratch:
+        output = Path(scratch) / "model"
+        report = train(
+            base_model=model_path(workspace, base),
+            lists=lists,
+            settings=TrainingSettings(**run.settings),
+            output=output,
+            on_progress=follower.loss,
+            should_cancel=follower.should_cancel,
+        )
+        dim = Encoder.load(output).dim
+        model = register_model(
+            workspace,
+            staging=output,
+            name=f"run {run_id} ({run.settings['loss']})",
+            base_id=base.id,
+            dim=dim,
+            stage=ModelStage.CANDIDATE,
+        )
+    with workspace.sessions.begin() as session:
+        run = session.get_one(TrainingRun, run_id)
+        run.model_version_id = model.id
+        run.report = _plain(asdict(report))
+    return model.id
+
+
+def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: dict(value) if isinstance(value, Mapping) else value for name, value in values.items()}
+
+
+def index_step(workspace: Workspace, run_id: int) -> str:
+    """Builds the new model's index aside, complete before anybody can be served from it; returns its folder's name."""
+    run = _enter(workspace, run_id, "encoding passages")
+    with workspace.sessions.read() as session:
+        model = get_model_or_raise(session, _model_of(run))
+    follower = _Follower(workspace, run_id)
+    return ensure_dense_index(workspace, model, progress=follower.at, should_cancel=follower.should_cancel).name
+
+
+def evaluate_step(workspace: Workspace, run_id: int) -> int:
+    """Compares the new model with the live one on the held-out questions; returns the evaluation's id."""
+    run = _enter(workspace, run_id, "evaluating on held-out questions")
+    if run.evaluation_id is not None:
+        return run.evaluation_id
+    with workspace.sessions.read() as session:
+        model = get_model_or_raise(session, _model_of(run))
+        live = get_live(session)
+        label_sets = _label_sets(session, [model] if live is None else [live, model])
+    follower = _Follower(workspace, run_id)
+    evaluation_id = run_evaluation(
+        workspace,
+        model=model,
+        baseline=live,
+        label_set_ids=label_sets,
+        progress=follower.at,
+        should_cancel=follower.should_cancel,
+    )
+    with workspace.sessions.begin() as session:
+        session.get_one(TrainingRun, run_id).evaluation_id = evaluation_id
+    return evaluation_id
+
+
+def _label_sets(session: sa.orm.Session, models: list[ModelVersion]) -> list[int]:
+    runs = [training_queries.get_run_of_model(session, model.id) for model in models]
+    return [run.label_set_id for run in runs if run is not None]
+
+
+def _model_of(run: TrainingRun) -> int:
+    if run.model_version_id is None:
+        raise AppError(f"run {run.id} has no model yet")
+    return run.model_version_id
+
+
+def finish(workspace: Workspace, run_id: int, status: RunStatus, message: str = "") -> None:
+    """Closes a run: done, failed with a message for the screen, or cancelled. A closed run stays closed."""
+    with workspace.sessions.begin() as session:
+        run = session.get_one(TrainingRun, run_id)
+        if not run.status.is_active:
+            return
+        run.status, run.active, run.stage, run.finished_at = status, None, str(status), workspace.now()
+        run.message = message or run.message
+
+
+def remove_leftovers(workspace: Workspace) -> None:
+    """Deletes half-made folders that a killed worker left behind; finished ones have other names."""
+    for root in (workspace.settings.models, workspace.settings.indexes):
+        for folder in root.glob(".*-*"):
+            shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,190 @@
+"""Label sets, training runs and evaluations."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from annotator.types import Criterion
+from db.enums import LabelSource, Split
+from db.models import (
+    Evaluation,
+    LabelSetItem,
+    Pair,
+    PairState,
+    Passage,
+    Query,
+    QueryCluster,
+    TrainingPoint,
+    TrainingRun,
+)
+
+HUMAN = (LabelSource.HUMAN, LabelSource.ADJUDICATED)
+
+
+@dataclass(frozen=True, slots=True)
+class CuratedLabel:
+    """One curated grade of a train question; `query_key` and `passage_key` are the ids outside the database."""
+
+    pair_id: int
+    query_id: int
+    query_key: str
+    passage_key: str
+    grade: int
+    source: LabelSource
+    suggestion_id: int | None
+    decision_id: int | None
+    review_id: int | None
+
+
+def list_curated(session: Session, *, criterion: Criterion) -> list[CuratedLabel]:
+    """Every curated grade of the train split, by question and passage."""
+    rows = session.execute(
+        sa.select(
+            PairState.pair_id,
+            Pair.query_id,
+            Query.external_id.label("query_key"),
+            Passage.external_id.label("passage_key"),
+            PairState.curated_grade,
+            PairState.curated_source,
+            PairState.suggestion_id,
+            PairState.decision_id,
+            PairState.review_id,
+        )
+        .join(Pair, Pair.id == PairState.pair_id)
+        .join(Query, Query.id == Pair.query_id)
+        .join(Passage, Passage.id == Pair.passage_id)
+        .join(QueryCluster, QueryCluster.id == Query.cluster_id)
+        .where(
+            PairState.criterion == criterion,
+            PairState.curated_grade.is_not(None),
+            QueryCluster.split == Split.TRAIN,
+        )
+        .order_by(Query.external_id, Passage.external_id)
+    )
+    return [
+        CuratedLabel(
+            pair_id=row.pair_id,
+            query_id=row.query_id,
+            query_key=row.query_key,
+            passage_key=row.passage_key,
+            grade=row.curated_grade,
+            source=row.curated_source,
+            suggestion_id=row.suggestion_id,
+            decision_id=row.decision_id,
+            review_id=row.review_id,
+        )
+        for row in rows
+        if row.curated_grade is not None and row.curated_source is not None
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class LabelledText:
+    """One item of a label set with its texts."""
+
+    query_key: str
+    query: str
+    passage_key: str
+    title: str
+    text: str
+    grade: float
+    weight: float
+
+
+def stream_items(session: Session, label_set_id: int) -> Iterator[LabelledText]:
+    """The items of a label set with their texts, by question and passage."""
+    rows = session.execute(
+        sa.select(
+            Query.external_id,
+            Query.text,
+            Passage.external_id,
+            Passage.title,
+            Passage.text,
+            LabelSetItem.grade,
+            LabelSetItem.weight,
+        )
+        .join(Pair, Pair.id == LabelSetItem.pair_id)
+        .join(Query, Query.id == Pair.query_id)
+        .join(Passage, Passage.id == Pair.passage_id)
+        .where(LabelSetItem.label_set_id == label_set_id)
+        .order_by(Query.external_id, Passage.external_id)
+        .execution_options(yield_per=1_000)
+    )
+    for row in rows:
+        yield LabelledText(*row)
+
+
+def list_human_judgements(session: Session, *, split: Split, criterion: Criterion) -> list[tuple[str, str, str, int]]:
+    """(query id, query text, passage id, grade), ids from outside, of what people judged in one split."""
+    rows = session.execute(
+        sa.select(Query.external_id, Query.text, Passage.external_id, PairState.curated_grade)
+        .join(Pair, Pair.query_id == Query.id)
+        .join(Passage, Passage.id == Pair.passage_id)
+        .join(PairState, PairState.pair_id == Pair.id)
+        .join(QueryCluster, QueryCluster.id == Query.cluster_id)
+        .where(QueryCluster.split == split, PairState.criterion == criterion, PairState.curated_source.in_(HUMAN))
+        .order_by(Query.external_id, Passage.external_id)
+    )
+    return [(query, text, passage, grade) for query, text, passage, grade in rows if grade is not None]
+
+
+def list_trained_positives(session: Session, *, label_set_ids: list[int], relevant_from: int) -> set[str]:
+    """Ids (from outside) of the passages that occur as a positive in any of these label sets."""
+    rows = session.scalars(
+        sa.select(Passage.external_id)
+        .join(Pair, Pair.passage_id == Passage.id)
+        .join(LabelSetItem, LabelSetItem.pair_id == Pair.id)
+        .where(LabelSetItem.label_set_id.in_(label_set_ids), LabelSetItem.grade >= relevant_from)
+        .distinct()
+    )
+    return set(rows)
+
+
+def count_looks(session: Session, *, qrels_hash: str) -> int:
+    """How often a candidate was compared on exactly these held-out judgements."""
+    return (
+        session.scalar(
+            sa.select(sa.func.count())
+            .select_from(Evaluation)
+            .where(Evaluation.qrels_hash == qrels_hash, Evaluation.baseline_model_id.is_not(None))
+        )
+        or 0
+    )
+
+
+def latest_evaluation(session: Session, *, model_id: int, split: Split) -> Evaluation | None:
+    """The newest evaluation of a model on a split."""
+    return session.scalar(
+        sa.select(Evaluation)
+        .where(Evaluation.model_version_id == model_id, Evaluation.split == split)
+        .order_by(Evaluation.id.desc())
+        .limit(1)
+    )
+
+
+def get_active_run(session: Session) -> TrainingRun | None:
+    """The run that is queued or running; there is one at most."""
+    return session.scalar(sa.select(TrainingRun).where(TrainingRun.active.is_(True)))
+
+
+def get_run_of_model(session: Session, model_id: int) -> TrainingRun | None:
+    """The newest run that made a model."""
+    return session.scalar(
+        sa.select(TrainingRun).where(TrainingRun.model_version_id == model_id).order_by(TrainingRun.id.desc()).limit(1)
+    )
+
+
+def list_runs(session: Session, *, limit: int) -> list[TrainingRun]:
+    """Runs, newest first."""
+    return list(session.scalars(sa.select(TrainingRun).order_by(TrainingRun.id.desc()).limit(limit)))
+
+
+def list_points(session: Session, run_id: int) -> list[TrainingPoint]:
+    """The loss curve of a run, by step."""
+    return list(
+        session.scalars(sa.select(TrainingPoint).where(TrainingPoint.run_id == run_id).order_by(TrainingPoint.step))
+    )
