@@ -122,7 +122,7 @@ def public_names(name: str, module: types.ModuleType) -> "Iterator[tuple[str, ob
         thing = guarded(functools.partial(getattr, module, key))
         if thing is ABSENT or isinstance(thing, types.ModuleType):
             continue
-        if listed is None:
+        if listed is None and name != "builtins":  # `open` says that it lives in io, and is everyone's all the same
             home = getattr(thing, "__module__", None)
             if isinstance(home, str) and home != name and is_public(home) and home != module.__name__:
                 continue

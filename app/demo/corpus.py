@@ -4,11 +4,11 @@ Nothing is downloaded and nothing is stored in the repository: the text is read 
 in a process of its own (`_collect_stdlib.py`). This module decides what a passage is:
 
 - One passage a docstring of a public module, function, class, method, property or documented object. Docstrings of
-  fewer than 4 words ("Return self.") are left out, and so are docstrings that are only a generated signature.
+  fewer than 3 words ("Return self.") are left out, and so are docstrings that are only a generated signature.
 - The same text under several names is one passage. It is called by the name under which the thing is defined, with
   the fewest dots, then the fewest letters (`concurrent.futures.Executor.submit`, not
   `concurrent.futures._base.Executor.submit`); the other names are its aliases.
-- Of the topics of `help()`, "string-methods" and "debugger" are left out: they repeat the docstrings of `str` and `pdb`.
+- The topics of `help()` named "string-methods" and "debugger" are left out: they repeat what `str` and `pdb` say.
 - Module docstrings and the other topics are cut at paragraphs into passages of about 80 to 220 words: `heapq`,
   `heapq#2`, `topic:with`, `topic:with#2`. A paragraph that two topics share stays in the shorter, more specific topic.
 
@@ -30,7 +30,7 @@ logger = logging.getLogger(__name__)
 
 COLLECTOR = Path(__file__).with_name("_collect_stdlib.py")
 
-FEWEST_WORDS = 4
+FEWEST_WORDS = 3
 FULL_CHUNK_WORDS = 80
 LARGEST_CHUNK_WORDS = 220
 SMALLEST_CHUNK_WORDS = 40
@@ -39,7 +39,7 @@ REPEATING_TOPICS = frozenset({"string-methods", "debugger"})
 _ADDRESS = re.compile(r"(?<=\bat )0x[0-9a-fA-F]+\b")
 _TUPLE_FIELD = re.compile(r"Alias for field number \d+")
 _TOPIC_UNDERLINE = re.compile(r"\s*([*=\-~^\"])\1{2,}\s*")
-_EMPHASIS = re.compile(r"(?<![\w*])(\*{1,2})(?=[^\s*])([^*\n]+?)(?<=[^\s*])\1(?![\w*])")
+_EMPHASIS = re.compile(r"(?<![\w*])(\*{1,2})(?=[^\s*])([^*]+?)(?<=[^\s*])\1(?![\w*])")
 
 
 class DemoCorpusError(Exception):
@@ -179,7 +179,7 @@ def _api_passages(documented: Iterable[_Documented]) -> Iterator[DemoPassage]:
             same_text.setdefault(" ".join(item.text.split()), []).append(item)
     groups = [sorted(group, key=_Documented.publicness) for group in same_text.values()]
     # `unittest.main` is a class and a module with different texts: the class keeps the name.
-    taken = {group[0].name for group in groups if group[0].kind != "module"}
+    taken = {item.name for group in groups for item in group if item.kind != "module"}
     for best, *others in groups:
         is_module = best.kind == "module"
         passage_id = f"module:{best.name}" if is_module and best.name in taken else best.name
@@ -199,22 +199,29 @@ def _api_passages(documented: Iterable[_Documented]) -> Iterator[DemoPassage]:
 
 def _topic_passages(topics: Mapping[str, str]) -> Iterator[DemoPassage]:
     taken_by: dict[str, str] = {}
+    chunks_of: dict[str, tuple[str, list[str]]] = {}
+    aliases: dict[str, list[str]] = {}
     for name, text in sorted(topics.items(), key=lambda topic: (len(topic[1]), topic[0])):
         if name in REPEATING_TOPICS:
             continue
         heading, paragraphs = _clean_topic(text)
         fresh = [paragraph for paragraph in paragraphs if _key(paragraph) not in taken_by]
-        for number, chunk in enumerate(_chunks(fresh), start=1):
-            passage_id = _numbered(f"topic:{name}", number)
+        if paragraphs and not fresh:  # `if` and `else` are one text
+            aliases.setdefault(taken_by[_key(paragraphs[0])], []).append(f"topic:{name}")
+        chunks_of[name] = (heading, _chunks(fresh))
+        for number, chunk in enumerate(chunks_of[name][1], start=1):
             for paragraph in chunk.split("\n\n"):
                 if len(paragraph.split()) >= 8:  # "For example:" is shared by topics that share nothing else
-                    taken_by.setdefault(_key(paragraph), passage_id)
+                    taken_by.setdefault(_key(paragraph), _numbered(f"topic:{name}", number))
+    for name, (heading, chunks) in chunks_of.items():
+        for number, chunk in enumerate(chunks, start=1):
+            passage_id = _numbered(f"topic:{name}", number)
             part = "" if number == 1 else f", part {number}"
             yield DemoPassage(
                 id=passage_id,
                 title=f"{heading} (language reference: {name}{part})",
                 text=_without_addresses(chunk),
-                aliases=(),
+                aliases=tuple(sorted(aliases.get(passage_id, ()))),
             )
 
 
