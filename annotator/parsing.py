@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -27,7 +26,7 @@ _THINKING = re.compile(r"</?think(?:ing)?>", re.I)
 _FENCE = re.compile(r"^```[a-z]*\s*$", re.I | re.M)
 
 _SAID = r"(?:the\s+)?(?:final\s+|relevance\s+|overall\s+)*(?:grade|score|answer|rating|relevance)"
-_STATEMENT = re.compile(rf"^[\s#*>_-]*{_SAID}[\s*_]*(?:[:=]|\bis\b)[\s*_]*(?P<value>.*)$", re.I)
+_STATEMENT = re.compile(rf"^[\s#*>_-]*{_SAID}[\s*_]*(?:[:=：]|\bis\b)[\s*_]*(?P<value>.*)$", re.I)
 _VALUE = re.compile(r"^(?P<grade>\d+)(?:\s*(?:/|out\s+of)\s*(?P<outof>\d+))?\s*[*_#.]*\s*(?P<rest>.*)$", re.I)
 _OTHER_SCALE = re.compile(
     r"\bscale\s+(?:of|from)\s+(\d+)\s*(?:to|-|–)\s*(\d+)|\b(\d+)\s*(?:to|-|–)\s*(\d+)\s+scale\b", re.I
@@ -130,7 +129,9 @@ def _from_mixed(text: str, *, start: int, scale: Scale) -> ParsedReply:
         raise _Unreadable("the reply holds broken or unfinished JSON")
     if len(found) > 1:
         raise _Unreadable(f"the reply holds {len(found)} objects with a grade")
-    prose = unicodedata.normalize("NFKC", prose)
+    if _ECHO.search(prose):
+        # Runaway models go on with an example of their own; its grade is about that example.
+        raise _Unreadable("the reply makes up or repeats a query or a passage")
     stated = _stated_grade(prose, scale=scale)
     if found:
         at, _, value = found[0]
@@ -144,8 +145,6 @@ def _from_mixed(text: str, *, start: int, scale: Scale) -> ParsedReply:
         if not bare.isdecimal():
             raise _Unreadable("the reply states no grade")
         stated = _on_scale(bare, scale=scale)
-    if _ECHO.search(prose):
-        raise _Unreadable("the reply makes up or repeats a query or a passage")
     _refuse_other_scale(prose, scale=scale)
     return ParsedReply(stated, None, None, "", None, _first_line_digit(text, stated) if start == 0 else None)
 
@@ -220,7 +219,7 @@ def _from_object(pairs: _Pairs, *, scale: Scale, grade_at: int | None) -> Parsed
 def _on_scale(value: object, *, scale: Scale) -> int:
     """The value as a grade, when it is one."""
     if isinstance(value, str):
-        match = _VALUE.match(unicodedata.normalize("NFKC", value).strip())
+        match = _VALUE.match(value.strip())
         if match is None or len(match["grade"]) > 9 or not _is_label(match["rest"], int(match["grade"]), scale):
             raise _Unreadable(f"the grade {one_line(value, limit=40)!r} is no number")
         if match["outof"] is not None and match["outof"].lstrip("0") != str(scale.max_grade):

@@ -1,7 +1,7 @@
 """The built-in judge: no LLM, key or network, but a small logistic model over what retrieval says of a pair.
 
-It proposes and ranks so that a workspace is of use before any LLM is set up. It is never certifiable: its confidence says
-how sure the retrieval signals are, not whether the passage answers. Fitting lives in tools/fit_local_judge.py.
+It proposes and ranks so that a workspace is of use before any LLM is set up. It is never certifiable: its confidence
+says how sure the retrieval signals are, not whether the passage answers. Fitting lives in tools/fit_local_judge.py.
 """
 
 from __future__ import annotations
