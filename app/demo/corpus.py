@@ -127,9 +127,11 @@ def _collect(python: str, *, timeout_seconds: float) -> tuple[list[_Documented],
         # directory, so that a module which reads or writes a dot file on import finds an empty home.
         environment = {key: os.environ[key] for key in ("PATH", "SYSTEMROOT", "LD_LIBRARY_PATH") if key in os.environ}
         environment |= {"HOME": directory, "TMPDIR": directory}
+        # A relative path is one from where the caller stands, not from the temporary directory; a bare name is on PATH.
+        executable = os.path.abspath(python) if os.path.dirname(python) else python
         try:
             finished = subprocess.run(
-                [python, "-I", "-S", "-B", str(COLLECTOR), str(output)],
+                [executable, "-I", "-S", "-B", str(COLLECTOR), str(output)],
                 cwd=directory,
                 env=environment,
                 stdin=subprocess.DEVNULL,

@@ -207,6 +207,11 @@ def test_a_python_that_does_not_exist_is_named_in_the_error(tmp_path: Path) -> N
     assert caught.value.user_message
 
 
+def test_a_relative_path_to_python_is_one_from_here(corpus: list[DemoPassage]) -> None:
+    """`.venv/bin/python` not found, because the collector starts in a directory of its own."""
+    assert build_corpus(os.path.relpath(sys.executable)) == corpus
+
+
 def test_a_python_that_hangs_is_given_up_after_the_timeout() -> None:
     """A demo that waits for ever for a module which asks a question on import."""
     with pytest.raises(DemoCorpusError, match="did not list its library within") as caught:
