@@ -86,15 +86,29 @@ class Weights:
 
 
 WEIGHTS = {
-    (True, True): Weights(-8.0, cosine=8.0, bm25_share=1.5, coverage=2.0, log_dense_rank=-0.3, log_bm25_rank=-0.2),
-    (True, False): Weights(-7.0, cosine=9.0, coverage=2.0, log_dense_rank=-0.4),
-    (False, True): Weights(-4.0, bm25_share=2.5, coverage=2.0, log_bm25_rank=-0.5),
-    (False, False): Weights(-4.0, coverage=4.0),
+    (True, True): Weights(-1.724, cosine=3.978, coverage=2.215, log_dense_rank=-0.397, log_bm25_rank=-0.240),
+    (True, False): Weights(-2.507, cosine=3.864, coverage=3.012, log_dense_rank=-0.462),
+    (False, True): Weights(-1.229, coverage=3.569, log_bm25_rank=-0.449),
+    (False, False): Weights(-3.099, coverage=5.136),
 }
-"""By whether dense and BM25 signals are there: a model each, since one fitted on both fails when one is missing."""
+"""By whether dense and BM25 signals are there: a model each, since one fitted on both fails when one is missing.
 
-STEP = 1.0
-"""Log-odds between neighbouring grades of one side."""
+Fitted by tools/fit_local_judge.py on 27,483 candidate pairs of the training claims of scifact (3.3 % relevant; unjudged
+counts as not relevant) and the 660 judged pairs of diras (28.2 % relevant), each set weighted alike, signals from
+all-MiniLM-L6-v2 and bm25s. On queries held back (ten folds), in the order above, scifact / diras:
+
+    AUROC                                 .861 / .740   .856 / .745   .819 / .626   .784 / .635
+    accuracy of relevant or not           .909 / .729   .910 / .730   .929 / .732   .944 / .741
+    ECE                                   .198 / .204   .196 / .203   .189 / .193   .172 / .178
+    ECE, with an intercept for each set   .012 / .063   .012 / .065   .017 / .057   .012 / .047
+
+So it ranks, and that is all: calling every pair not relevant is right in .967 / .718. The two sets' own intercepts lie
+up to 4.6 apart, so the confidence means little until it is calibrated on reviews of the collection at hand. The
+structure was chosen by these same figures: a single intercept throughout, tried first, had AUROC .843 / .633.
+"""
+
+STEP = 0.677
+"""Log-odds between neighbouring grades, fitted on partly (65) against yes (121) in diras, assumed elsewhere."""
 
 
 class LocalJudge:
@@ -129,15 +143,10 @@ class LocalJudge:
         log_odds = WEIGHTS[features.has_dense, features.has_bm25].log_odds(features)
         distribution = grade_distribution(log_odds, scale=self._scale)
         p_relevant = math.fsum(distribution[self._scale.relevant_from :])
-        first, last = (
-            (self._scale.relevant_from, self._scale.max_grade)
-            if p_relevant >= 0.5
-            else (0, self._scale.relevant_from - 1)
-        )
         return Proposal(
             pair_id=request.pair_id,
             status=SuggestionStatus.ok,
-            grade=max(range(first, last + 1), key=lambda grade: distribution[grade]),
+            grade=median_grade(distribution),
             grade_distribution=distribution,
             confidence=min(1.0, max(p_relevant, 1.0 - p_relevant)),
             confidence_kind=ConfidenceKind.retriever,
@@ -158,6 +167,15 @@ def grade_distribution(log_odds: float, *, scale: Scale) -> tuple[float, ...]:
     """
     at_least = [1.0, *(_sigmoid(log_odds - (g - scale.relevant_from) * STEP) for g in scale.grades[1:]), 0.0]
     return tuple(at_least[g] - at_least[g + 1] for g in scale.grades)
+
+
+def median_grade(distribution: Sequence[float]) -> int:
+    """The highest grade that is reached with probability at least one half.
+
+    It errs least in whole grades, and is relevant exactly when relevance is the likelier side; the likeliest single
+    grade is neither. Our choice.
+    """
+    return max(grade for grade in range(len(distribution)) if grade == 0 or math.fsum(distribution[grade:]) >= 0.5)
 
 
 def features_of(signals: RetrievalSignals, *, coverage: float) -> Features:

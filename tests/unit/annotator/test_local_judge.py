@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from annotator.judges.base import Judge, collect
-from annotator.judges.local import LocalJudge, content_terms, grade_distribution
+from annotator.judges.local import LocalJudge, content_terms, grade_distribution, median_grade
 from annotator.types import (
     ConfidenceKind,
     Criterion,
@@ -165,6 +165,21 @@ def test_the_distribution_is_that_of_the_ordinal_model() -> None:
     for scale in (Scale(), Scale(1, 1), Scale(5, 3)):
         distribution = grade_distribution(1.0, scale=scale)
         assert sum(distribution[scale.relevant_from :]) == pytest.approx(1 / (1 + math.exp(-1.0)))
+
+
+@pytest.mark.parametrize(
+    ("distribution", "grade"),
+    [
+        ((0.1, 0.2, 0.3, 0.4), 2),
+        ((0.6, 0.0, 0.0, 0.4), 0),
+        ((0.0, 0.5, 0.0, 0.5), 3),
+        ((0.3, 0.3, 0.2, 0.2), 1),
+        ((1.0, 0.0), 0),
+    ],
+)
+def test_the_proposed_grade_is_the_median(distribution: tuple[float, ...], grade: int) -> None:
+    """Disaster: a grade on the unlikelier side, because its mass is not spread over two grades."""
+    assert median_grade(distribution) == grade
 
 
 def test_it_judges_thousands_of_pairs_a_second() -> None:
