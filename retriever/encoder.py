@@ -111,6 +111,11 @@ class Encoder:
         while block := list(itertools.islice(remaining, chunk)):
             yield self.encode(block, batch_size=batch_size, should_cancel=should_cancel)
 
+    def save(self, folder: Path) -> None:
+        """Writes the model as a plain sentence-transformers folder."""
+        with quiet_transformers():
+            self._model.save(str(folder), create_model_card=False)
+
     def _encode_batch(self, texts: list[str]) -> Vectors:
         vectors = self._model.encode(
             texts,

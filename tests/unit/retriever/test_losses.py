@@ -1,0 +1,208 @@
+import itertools
+import math
+
+import pytest
+import torch
+
+from retriever.losses import make_loss
+from retriever.types import LOSS_NAMES
+
+# Expected values below: e = math.e, temperature 1, written out from the published formulas.
+E = math.e
+
+
+def tensors(*rows: list[float]) -> torch.Tensor:
+    return torch.tensor(rows, dtype=torch.float64)
+
+
+def value(
+    name: str,
+    scores: list[float],
+    grades: list[float],
+    *,
+    weights: list[float] | None = None,
+    temperature: float = 1.0,
+) -> float:
+    loss = make_loss(name, temperature=temperature, relevant_from=2)
+    return float(
+        loss(
+            tensors(scores),
+            tensors(grades),
+            torch.ones(1, len(scores), dtype=torch.bool),
+            None if weights is None else tensors(weights),
+        )
+    )
+
+
+def test_sum_marginal_is_the_formula_worked_out_by_hand() -> None:
+    """A wrong sum trains every model on something nobody chose, and only a hand-made number would show it."""
+    expected = -math.log((E + 1) / (E + 1 + E**2 + E**-1))
+    assert value("sum_marginal", [1, 0, 2, -1], [3, 2, 0, 0]) == pytest.approx(expected, rel=1e-12)
+
+
+def test_infonce_leaves_the_other_positives_out_of_each_denominator() -> None:
+    """With them inside, one positive pushes the other away: the false negative of the same query."""
+    negatives = E**2 + E**-1
+    expected = (-math.log(E / (E + negatives)) - math.log(1 / (1 + negatives))) / 2
+    assert value("infonce", [1, 0, 2, -1], [3, 2, 0, 0]) == pytest.approx(expected, rel=1e-12)
+
+
+def test_infonce_weighs_positives_by_their_labels() -> None:
+    """A label trusted a quarter as much must pull a quarter as hard, or uncertain labels drown the sure ones."""
+    sure, unsure = -math.log(E / (E + 1)), -math.log(E**2 / (E**2 + 1))
+    expected = (1.0 * sure + 0.25 * unsure) / 1.25
+    assert value("infonce", [1, 2, 0], [3, 3, 0], weights=[1, 0.25, 1]) == pytest.approx(expected, rel=1e-12)
+
+
+def test_sum_marginal_weighs_positives_and_negatives_inside_the_sum() -> None:
+    """As above, for the loss that adds the positives up; weights are relative to the surest positive."""
+    expected = 0.5 * -math.log((E + 0.5 * E**2) / (E + 0.5 * E**2 + 0.1))
+    assert value("sum_marginal", [1, 2, 0], [3, 3, 0], weights=[0.5, 0.25, 0.1]) == pytest.approx(expected, rel=1e-12)
+
+
+def test_the_temperature_divides_the_scores() -> None:
+    """Multiplied instead, training at 0.05 would be four hundred times too soft."""
+    expected = -math.log(math.exp(0.8 / 0.05) / (math.exp(0.8 / 0.05) + math.exp(0.7 / 0.05)))
+    assert value("infonce", [0.8, 0.7], [2, 0], temperature=0.05) == pytest.approx(expected, rel=1e-9)
+
+
+@pytest.mark.parametrize("weights", [None, [0.4, 0.7, 1.0, 0.2]])
+def test_all_losses_are_infonce_when_there_is_one_positive(weights: list[float] | None) -> None:
+    """The choice of a loss must not matter where the papers say it cannot."""
+    scores, grades = [0.3, 0.9, -0.4, 0.1], [3.0, 0.0, 0.0, 0.0]
+    negatives = sum(w * math.exp(s) for w, s in zip((weights or [1] * 4)[1:], scores[1:], strict=True))
+    expected = (weights or [1])[0] * -math.log(math.exp(0.3) / (math.exp(0.3) + negatives))
+    for name in LOSS_NAMES:
+        assert value(name, scores, grades, weights=weights) == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize("name", LOSS_NAMES)
+def test_the_gradient_agrees_with_finite_differences(name: str) -> None:
+    """A loss may have the right value and teach the wrong thing."""
+    generator = torch.Generator().manual_seed(3)
+    scores = torch.randn(3, 5, generator=generator, dtype=torch.float64)
+    grades = tensors([3, 2, 0, 0, 1], [2, 0, 0, 0, 0], [3, 3, 2, 0, 0])
+    weights = torch.rand(3, 5, generator=generator, dtype=torch.float64) + 0.1
+    mask = torch.ones(3, 5, dtype=torch.bool)
+    mask[1, 4] = False
+    loss = make_loss(name, temperature=0.5, relevant_from=2)
+    leaf = scores.clone().requires_grad_(True)
+    loss(leaf, grades, mask, weights).backward()
+    assert leaf.grad is not None
+    step = 1e-6
+    for row, column in itertools.product(range(3), range(5)):
+        moved = torch.zeros_like(scores)
+        moved[row, column] = step
+        rise = loss(scores + moved, grades, mask, weights) - loss(scores - moved, grades, mask, weights)
+        assert float(leaf.grad[row, column]) == pytest.approx(float(rise) / (2 * step), abs=1e-7)
+
+
+@pytest.mark.parametrize("name", LOSS_NAMES)
+def test_a_good_order_costs_less_than_the_order_swapped(name: str) -> None:
+    """With the sign turned, training would bury the answers."""
+    assert value(name, [0.9, 0.8, 0.1, 0.0], [3, 2, 0, 0]) < value(name, [0.0, 0.1, 0.8, 0.9], [3, 2, 0, 0])
+
+
+@pytest.mark.parametrize("name", LOSS_NAMES)
+def test_padding_changes_neither_value_nor_gradient(name: str) -> None:
+    """Lists have different lengths; what fills them up must not teach anything, not even when it is NaN."""
+    loss = make_loss(name, temperature=0.1, relevant_from=2)
+    short = tensors([0.3, 0.2, 0.5]).requires_grad_(True)
+    plain = loss(short, tensors([3, 0, 0]), torch.ones(1, 3, dtype=torch.bool))
+    plain.backward()
+    padded = tensors([0.3, 0.2, 0.5, math.nan, 9e9]).requires_grad_(True)
+    mask = torch.tensor([[True, True, True, False, False]])
+    longer = loss(padded, tensors([3, 0, 0, 3, math.nan]), mask, tensors([1, 1, 1, math.nan, 0]))
+    longer.backward()
+    assert float(longer.detach()) == pytest.approx(float(plain.detach()), rel=1e-12)
+    assert short.grad is not None
+    assert padded.grad is not None
+    torch.testing.assert_close(padded.grad[:, :3], short.grad)
+    assert padded.grad[:, 3:].tolist() == [[0.0, 0.0]]
+
+
+@pytest.mark.parametrize("name", LOSS_NAMES)
+def test_the_order_of_passages_and_queries_changes_nothing(name: str) -> None:
+    """The order of labels in the database must not decide what a model learns."""
+    loss = make_loss(name, temperature=0.1, relevant_from=2)
+    scores, grades = tensors([0.3, 0.2, 0.5, 0.1], [0.1, 0.9, 0.2, 0.4]), tensors([3, 2, 0, 0], [0, 2, 0, 1])
+    mask = torch.ones(2, 4, dtype=torch.bool)
+    straight = float(loss(scores, grades, mask))
+    columns, rows = [2, 0, 3, 1], [1, 0]
+    shuffled = float(loss(scores[rows][:, columns], grades[rows][:, columns], mask))
+    assert shuffled == pytest.approx(straight, rel=1e-12)
+
+
+@pytest.mark.parametrize("name", LOSS_NAMES)
+def test_a_weak_label_is_neither_positive_nor_negative(name: str) -> None:
+    """Grade 1 is related: pushed away it teaches that related texts are wrong, pulled in that they are answers."""
+    assert value(name, [0.4, 0.9, 0.2], [3, 1, 0]) == pytest.approx(value(name, [0.4, 0.2], [3, 0]), rel=1e-12)
+
+
+@pytest.mark.parametrize("name", LOSS_NAMES)
+def test_a_query_without_both_sides_does_not_thin_the_mean(name: str) -> None:
+    """Counted as loss 0 it would hide how badly the others do, and shrink their steps."""
+    loss = make_loss(name, temperature=1.0, relevant_from=2)
+    scores = tensors([0.4, 0.2], [0.4, 0.2], [0.4, 0.2])
+    both = loss(scores, tensors([3, 0], [3, 3], [0, 0]), torch.ones(3, 2, dtype=torch.bool))
+    assert float(both) == pytest.approx(value(name, [0.4, 0.2], [3, 0]), rel=1e-12)
+
+
+@pytest.mark.parametrize("name", LOSS_NAMES)
+def test_a_batch_in_which_no_query_counts_is_zero_with_a_gradient(name: str) -> None:
+    """An optimiser step on a loss without a graph would crash a run at its last odd batch."""
+    scores = tensors([0.4, 0.2]).requires_grad_(True)
+    loss = make_loss(name, temperature=1.0, relevant_from=2)
+    result = loss(scores, tensors([0, 0]), torch.ones(1, 2, dtype=torch.bool))
+    result.backward()
+    assert float(result.detach()) == 0.0
+    assert scores.grad is not None
+    assert scores.grad.tolist() == [[0.0, 0.0]]
+
+
+@pytest.mark.parametrize("name", LOSS_NAMES)
+@pytest.mark.parametrize("scores", [[1e6, -1e6], [-1e6, 1e6], [1e30, 1e30], [0.0, 0.0]])
+def test_extreme_scores_give_finite_values_and_gradients(name: str, scores: list[float]) -> None:
+    """One overflow makes every weight NaN, and the model is gone."""
+    leaf = torch.tensor([scores], dtype=torch.float32, requires_grad=True)
+    loss = make_loss(name, temperature=0.05, relevant_from=2)
+    result = loss(leaf, torch.tensor([[3.0, 0.0]]), torch.ones(1, 2, dtype=torch.bool))
+    result.backward()
+    assert math.isfinite(float(result.detach()))
+    assert leaf.grad is not None
+    assert bool(torch.isfinite(leaf.grad).all())
+
+
+@pytest.mark.parametrize("name", LOSS_NAMES)
+@pytest.mark.parametrize(
+    ("scores", "grades", "mask", "weights", "says"),
+    [
+        (torch.zeros(3), torch.zeros(3), torch.ones(3, dtype=torch.bool), None, "n_queries, list_length"),
+        (torch.zeros(1, 3), torch.zeros(1, 2), torch.ones(1, 3, dtype=torch.bool), None, "grades have shape"),
+        (torch.zeros(1, 3), torch.zeros(1, 3), torch.ones(3, 1, dtype=torch.bool), None, "mask have shape"),
+        (torch.zeros(1, 3), torch.zeros(1, 3), torch.ones(1, 3), None, "must be bool"),
+        (torch.zeros(1, 3), torch.zeros(1, 3), torch.ones(1, 3, dtype=torch.bool), torch.ones(1, 1), "weights have"),
+        (torch.zeros(1, 2), torch.tensor([[3.0, math.nan]]), torch.ones(1, 2, dtype=torch.bool), None, "is NaN"),
+        (torch.zeros(1, 1), torch.zeros(1, 1), torch.ones(1, 1, dtype=torch.bool), -torch.ones(1, 1), "negative or"),
+    ],
+)
+def test_tensors_that_do_not_fit_are_refused(
+    name: str,
+    scores: torch.Tensor,
+    grades: torch.Tensor,
+    mask: torch.Tensor,
+    weights: torch.Tensor | None,
+    says: str,
+) -> None:
+    """Broadcasting would quietly give every query the labels of the first."""
+    with pytest.raises(ValueError, match=says):
+        make_loss(name, temperature=0.05, relevant_from=2)(scores, grades, mask, weights)
+
+
+@pytest.mark.parametrize(
+    ("name", "temperature", "relevant_from"), [("mse", 1, 2), ("infonce", 0, 2), ("infonce", 1, 0)]
+)
+def test_a_loss_that_makes_no_sense_is_refused(name: str, temperature: float, relevant_from: float) -> None:
+    """A typing error in the settings must not become a training run."""
+    with pytest.raises(ValueError, match=r"loss|temperature|relevant_from"):
+        make_loss(name, temperature=temperature, relevant_from=relevant_from)

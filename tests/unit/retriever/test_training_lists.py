@@ -1,0 +1,145 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from retriever.training_lists import PreparedLists, batch_positions, batch_targets, prepare_lists
+from retriever.types import GradedList, LabelledPassage, TrainingSettings
+
+
+def graded(query: str, **grades: float) -> GradedList:
+    """A list whose passages are named after their texts."""
+    passages = tuple(LabelledPassage(passage_id=name, text=f"text {name}", grade=g) for name, g in grades.items())
+    return GradedList(query_id=f"id of {query}", query=query, passages=passages)
+
+
+def prepare(*lists: GradedList, **changes: object) -> PreparedLists:
+    return prepare_lists(lists, TrainingSettings(**changes))  # type: ignore[arg-type]
+
+
+def test_lists_that_cannot_teach_are_counted_by_reason() -> None:
+    """Queries silently dropped make people believe their labels were used."""
+    prepared = prepare(
+        graded("good", a=3, b=0),
+        graded("only weak", a=1, b=0),
+        graded("nothing"),
+        graded("  ", a=3, b=0),
+        graded("all good", a=3, b=2),
+        in_batch_negatives=False,
+    )
+    assert [entry.query for entry in prepared.lists] == ["good"]
+    assert prepared.skipped == {"no positive": 1, "empty list": 1, "empty query": 1, "no negative": 1}
+
+
+def test_a_list_without_negatives_stays_when_other_queries_can_give_some() -> None:
+    """Most hand-made sets name the right answer only; throwing those lists away throws the labels away."""
+    assert len(prepare(graded("one", a=3), graded("two", b=3)).lists) == 2
+
+
+def test_a_single_list_without_negatives_is_skipped_and_counted() -> None:
+    """Its loss would be 0 at every step, and the run would say it had trained."""
+    prepared = prepare(graded("one", a=3))
+    assert not prepared.lists
+    assert prepared.skipped == {"no negative": 1}
+
+
+def test_a_long_list_keeps_positives_and_the_first_negatives() -> None:
+    """Cut from the end, a long list would lose its positives and teach nothing."""
+    prepared = prepare(graded("q", a=0, b=0, c=0, d=1, e=3, f=2, g=0), list_size=4)
+    assert [passage.passage_id for passage in prepared.lists[0].kept] == ["a", "b", "e", "f"]
+    assert prepared.cut_passages == 3
+
+
+def test_a_list_of_many_positives_leaves_room_for_negatives() -> None:
+    """All positives kept and no negative leaves nothing to compare with; the surest are the ones to keep."""
+    passages = [LabelledPassage(f"p{at}", f"text {at}", 3, weight=0.1 * (at + 1)) for at in range(6)]
+    passages += [LabelledPassage(f"n{at}", f"other {at}", 0) for at in range(4)]
+    kept = prepare(GradedList("q", "q", tuple(passages)), list_size=4).lists[0].kept
+    assert [passage.passage_id for passage in kept] == ["p4", "p5", "n0", "n1"]
+
+
+def test_a_passage_listed_twice_is_refused() -> None:
+    """Two grades for one pair: one of them would be trained on by accident."""
+    passage = LabelledPassage("a", "text", 3)
+    with pytest.raises(ValueError, match="more than once"):
+        prepare(GradedList("q", "q", (passage, passage)))
+
+
+def test_a_grade_above_the_scale_is_refused() -> None:
+    """A set graded 0 to 100 read as 0 to 3 would make everything relevant."""
+    with pytest.raises(ValueError, match="above max_grade 3"):
+        prepare(graded("q", a=4, b=0))
+
+
+def test_another_querys_passage_may_stand_as_a_negative_but_never_as_a_label() -> None:
+    """What nobody judged for this query must stay distinguishable from what somebody did."""
+    settings = TrainingSettings()
+    targets = batch_targets(prepare(graded("one", a=3, b=0), graded("two", c=2, d=1)).lists, settings)
+    assert targets.passages == ["text a", "text b", "text c", "text d"]
+    assert targets.labelled == [[True, True, False, False], [False, False, True, True]]
+    assert targets.in_batch == [[False, False, True, True], [True, True, False, False]]
+    assert targets.grades == [[3, 0, 0, 0], [0, 0, 2, 1]]
+
+
+def test_in_batch_negatives_can_be_switched_off() -> None:
+    """The setting must do what it says."""
+    settings = TrainingSettings(in_batch_negatives=False)
+    targets = batch_targets(prepare(graded("one", a=3, b=0), graded("two", c=2, d=0)).lists, settings)
+    assert not any(any(row) for row in targets.in_batch)
+
+
+def test_a_known_positive_that_was_cut_from_its_list_is_no_negative_either() -> None:
+    """Cutting a list must not turn its rest into wrong answers."""
+    lists = prepare(graded("one", a=3, b=3, c=0, d=0), graded("two", b=2, e=0), list_size=2).lists
+    targets = batch_targets(lists, TrainingSettings())
+    assert "b" not in [passage.passage_id for passage in lists[0].kept]
+    assert targets.in_batch[0][targets.passages.index("text b")] is False
+
+
+def test_the_same_text_under_another_id_is_no_negative() -> None:
+    """Corpora hold duplicates: the answer would be pushed away under its second name."""
+    one = GradedList("1", "one", (LabelledPassage("a", "The  answer", 3), LabelledPassage("x", "no", 0)))
+    two = GradedList("2", "two", (LabelledPassage("b", "the answer", 0), LabelledPassage("c", "other", 2)))
+    targets = batch_targets(prepare(one, two).lists, TrainingSettings())
+    assert targets.passages == ["The  answer", "no", "other"]
+    assert targets.grades[0] == [3, 0, 0]
+    assert targets.labelled == [[True, True, False], [True, False, True]]
+
+
+def test_a_passage_id_with_a_changed_text_is_still_the_same_passage() -> None:
+    """A corrected typo must not turn the positive into a negative."""
+    one = GradedList("1", "one", (LabelledPassage("a", "the answer", 3), LabelledPassage("x", "no", 0)))
+    two = GradedList("2", "two", (LabelledPassage("a", "the answr", 0), LabelledPassage("c", "other", 2)))
+    targets = batch_targets(prepare(one, two).lists, TrainingSettings())
+    assert targets.in_batch[0] == [False, False, False, True]
+
+
+def test_queries_that_share_a_known_positive_spare_each_others_positives() -> None:
+    """Two phrasings of one question: each one's answers very likely answer the other."""
+    lists = prepare(graded("one", a=3, b=0), graded("one again", a=3, c=2, d=0), graded("far", e=3)).lists
+    targets = batch_targets(lists, TrainingSettings())
+    assert targets.in_batch[0] == [False, False, False, True, True]  # a, b, c, d, e
+    assert targets.in_batch[2] == [True, True, True, True, False]
+
+
+def test_two_lists_of_one_query_spare_each_others_positives() -> None:
+    """The same query twice in a batch is the best known false negative."""
+    lists = prepare(graded("same", a=3, b=0), graded("Same ", c=3, d=0)).lists
+    targets = batch_targets(lists, TrainingSettings())
+    assert targets.in_batch[0] == [False, False, False, True]
+
+
+@given(
+    keys=st.lists(st.sampled_from("abcdefgh"), min_size=1, max_size=40),
+    batch_size=st.integers(1, 9),
+    random=st.randoms(use_true_random=False),
+)
+def test_batches_hold_every_list_once_and_no_query_twice(keys: list[str], batch_size: int, random: object) -> None:
+    """A query twice in a batch trains against itself; a list in no batch was labelled for nothing."""
+    order = list(range(len(keys)))
+    random.shuffle(order)  # type: ignore[attr-defined]
+    batches = batch_positions(keys, order, batch_size=batch_size)
+    assert sorted(position for batch in batches for position in batch) == list(range(len(keys)))
+    for batch in batches:
+        assert 0 < len(batch) <= batch_size
+        assert len({keys[position] for position in batch}) == len(batch)
+    assert len(batches) == len(batch_positions(keys, range(len(keys)), batch_size=batch_size))
