@@ -1,12 +1,12 @@
 """Finds queries that ask nearly the same, so that they share a split and none leaks from training into the test.
 
 Our choice: two queries are near-duplicates when they have the same content words, or when both have at least four and
-the Jaccard similarity of their sets of content words is 0.8 or more. Content words are the words of the text, lower-cased
-and compatibility-normalised, without a short list of function words; order and repeats do not count. Being too generous
-costs a little test data; being too strict would let a paraphrase of a training query into the test.
+the Jaccard similarity of their sets of content words is 0.8 or more. Content words are the words of the text,
+lower-cased and compatibility-normalised, without a short list of function words; order and repeats do not count. Being
+too generous costs a little test data; being too strict would let a paraphrase of a training query into the test.
 
-Found by prefix filtering (Bayardo, Ma and Srikant, "Scaling up all pairs similarity search", 2007): under one fixed order
-of words, two sets that similar share a word among their first few, so only those are indexed. The order is by first
+Found by prefix filtering (Bayardo, Ma and Srikant, "Scaling up all pairs similarity search", 2007): under one fixed
+order of words, two sets that similar share a word among their first few, so only those are indexed. The order is by first
 appearance, latest first, which puts rare words first. Memory: some 300 bytes a query.
 """
 
@@ -25,7 +25,73 @@ MIN_WORDS = 4
 
 _WORD = re.compile(r"[^\W_]+")
 _FUNCTION_WORDS = frozenset(
-    ["a", "an", "and", "are", "as", "at", "be", "been", "being", "by", "can", "could", "did", "do", "does", "for", "from", "had", "has", "have", "how", "i", "if", "in", "into", "is", "it", "its", "me", "my", "of", "on", "or", "our", "should", "so", "than", "that", "the", "their", "them", "then", "there", "these", "they", "this", "those", "to", "us", "was", "we", "were", "what", "when", "where", "which", "who", "whom", "whose", "why", "will", "with", "would", "you", "your"]
+    [
+        "a",
+        "an",
+        "and",
+        "are",
+        "as",
+        "at",
+        "be",
+        "been",
+        "being",
+        "by",
+        "can",
+        "could",
+        "did",
+        "do",
+        "does",
+        "for",
+        "from",
+        "had",
+        "has",
+        "have",
+        "how",
+        "i",
+        "if",
+        "in",
+        "into",
+        "is",
+        "it",
+        "its",
+        "me",
+        "my",
+        "of",
+        "on",
+        "or",
+        "our",
+        "should",
+        "so",
+        "than",
+        "that",
+        "the",
+        "their",
+        "them",
+        "then",
+        "there",
+        "these",
+        "they",
+        "this",
+        "those",
+        "to",
+        "us",
+        "was",
+        "we",
+        "were",
+        "what",
+        "when",
+        "where",
+        "which",
+        "who",
+        "whom",
+        "whose",
+        "why",
+        "will",
+        "with",
+        "would",
+        "you",
+        "your",
+    ]
 )
 
 
@@ -132,8 +198,8 @@ def strictest(splits: Iterable[Split]) -> Split | None:
 class SplitPlan:
     """Which clusters get which split, and where wishes could not be met.
 
-    torn: families whose members asked for different splits. held: clusters whose present split held against another wish.
-    unmendable: families that already lie in two splits.
+    torn: families whose members asked for different splits. held: clusters whose present split held against another
+    wish. unmendable: families that already lie in two splits.
     """
 
     assign: dict[Split, list[int]]
