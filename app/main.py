@@ -9,7 +9,7 @@ import streamlit as st
 
 from app import state
 from app.components.problems import told
-from app.components.style import use_style
+from app.components.style import MARK, WORDMARK, use_style
 from app.components.who import choose_who
 
 # `streamlit run app/main.py` puts app/ first, where app/config.py or app/errors.py could shadow another package; and
@@ -18,7 +18,8 @@ sys.path[:] = [
     entry for entry in dict.fromkeys(sys.path) if Path(entry or ".").resolve() != Path(__file__).resolve().parent
 ]
 
-st.set_page_config(page_title="Relabel", page_icon=":material/join_inner:", layout="wide")
+st.set_page_config(page_title="Relabel", page_icon=str(MARK), layout="wide", initial_sidebar_state=240)
+st.logo(str(WORDMARK), size="medium")
 page = st.navigation(
     [st.Page(screen.path, title=screen.title, icon=screen.icon) for screen in state.SCREENS.values()],
     position="sidebar",

@@ -27,6 +27,10 @@ def _number(value: float | None) -> str:
     return "–" if value is None else f"{value:.3f}"
 
 
+def _signed(value: float) -> str:
+    return f"{value:+.3f}".replace("-", "−")
+
+
 def _slice(name: str) -> str:
     return "all" if name in _ALL else name
 
@@ -46,7 +50,7 @@ def show_headline(evaluation: EvaluationView) -> None:
     st.html(
         f'<div class="rl-headline"><strong>{words}</strong>'
         f"<span>nDCG@10 {_number(main.baseline)} → {_number(main.candidate)}"
-        f" ({main.mean:+.3f}, 95 % interval {main.low:+.3f} to {main.high:+.3f})</span>"
+        f" ({_signed(main.mean)}, 95 % interval {_signed(main.low)} to {_signed(main.high)})</span>"
         f'<span class="rl-muted">{_queries(main.n_queries, evaluation.split.value)}'
         f", {counted(evaluation.n_judgements, 'human judgement')}, look {evaluation.look} at them</span></div>"
     )
@@ -62,15 +66,15 @@ def show_differences(evaluation: EvaluationView) -> None:
         )
         return
     show_table(
-        ["Measure", "Queries", "Old", "New", "Difference", "95 % interval", "p", "n", ""],
+        ["Measure", "Queries", "Old", "New", "Difference", "95 % interval", "p", "n", "Reading"],
         [
             [
                 d.measure,
                 _slice(d.slice),
                 _number(d.baseline),
                 _number(d.candidate),
-                f"{d.mean:+.3f}",
-                f"{d.low:+.3f} to {d.high:+.3f}",
+                _signed(d.mean),
+                f"{_signed(d.low)} to {_signed(d.high)}",
                 f"{d.p_value:.3f}",
                 f"{d.n_queries:,}",
                 verdict_of(d),
@@ -107,7 +111,7 @@ def _changes(title: str, changes: Sequence[QueryChange]) -> None:
     show_table(
         ["Question", "Old", "New", "nDCG@10"],
         [
-            [shortened(c.text, 90), _number(c.baseline), _number(c.candidate), f"{c.candidate - c.baseline:+.3f}"]
+            [shortened(c.text, 90), _number(c.baseline), _number(c.candidate), _signed(c.candidate - c.baseline)]
             for c in changes
         ],
         align=["left", "right", "right", "right"],

@@ -1,4 +1,4 @@
-"""The application's own style sheet, over the theme of `.streamlit/config.toml`."""
+"""The style sheet over the theme of `.streamlit/config.toml`, and the marks; nothing comes from a network."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from pathlib import Path
 import streamlit as st
 
 SHEET = Path(__file__).with_name("relabel.css")
+MARK = Path(__file__).with_name("mark.svg")
+WORDMARK = Path(__file__).with_name("wordmark.svg")
 
 
 def use_style() -> None:

@@ -6,6 +6,7 @@ import streamlit as st
 
 from app import state
 from app.components.badges import (
+    KINDS,
     confidence_html,
     facts_html,
     grade_html,
@@ -27,6 +28,8 @@ PAGE = 50
 _DECISIONS = {"All": None, "Accepted": Outcome.ACCEPTED, "Rejected": Outcome.REJECTED}
 _REVIEWED = {"All": None, "By people": True, "Not yet": False}
 _TABLE = "labels.table"
+_NARROW = ("Query", "Passage", "Proposed", "Decision", "By people")
+_WIDE = ("Query", "Passage", "Proposed", "Confidence", "Decision", "By people", "Why", "Stated", "Judge", "Split")
 
 
 def draw() -> None:
@@ -98,6 +101,7 @@ def _table(page: LabelPage, *, scale: ScaleView, narrow: bool) -> None:
         "Passage": [row.passage_title for row in rows],
         "Proposed": [grade_text(row.grade, scale) if row.status.value == "ok" else "unreadable reply" for row in rows],
         "Confidence": [row.confidence for row in rows],
+        "Stated": [KINDS.get(str(row.confidence_kind), "") for row in rows],
         "Decision": [outcome_text(row.outcome) for row in rows],
         "By people": ["" if row.human_grade is None else grade_text(row.human_grade, scale) for row in rows],
         "Judge": [judge_text(row.judge) for row in rows],
@@ -110,14 +114,14 @@ def _table(page: LabelPage, *, scale: ScaleView, narrow: bool) -> None:
         hide_index=True,
         on_select="rerun",
         selection_mode="single-row",
-        height=560,
-        column_order=["Query", "Passage", "Proposed", "Decision", "By people"] if narrow else None,
+        height=500,
+        column_order=_NARROW if narrow else _WIDE,
         column_config={
             "Query": st.column_config.TextColumn(width="medium"),
             "Passage": st.column_config.TextColumn(width="medium" if not narrow else "small"),
-            "Confidence": st.column_config.ProgressColumn(
-                format="percent", min_value=0.0, max_value=1.0, width="small"
-            ),
+            "Confidence": st.column_config.ProgressColumn(format="percent", min_value=0.0, max_value=1.0, width=110),
+            "Stated": st.column_config.TextColumn("Confidence is", width="medium"),
+            "Why": st.column_config.TextColumn("Why decided so", width="medium"),
         },
     )
     first, second, third = st.columns([1, 1, 4], vertical_alignment="center")

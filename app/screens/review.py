@@ -6,12 +6,12 @@ import streamlit as st
 
 from app import state
 from app.components import keys
-from app.components.badges import confidence_html, facts_html, grade_html, grade_text, judge_text
-from app.components.passage import show_passage, show_query
+from app.components.badges import grade_text
+from app.components.card import show_card
 from app.components.problems import OURS, sentence, show_notice, told
 from app.components.text import escaped, literal, shortened
 from app.services import reviewing
-from app.services.views import Card, PairView, ReviewProgress, ScaleView
+from app.services.views import Card, ReviewProgress, ScaleView
 
 _ONCE = "st-key-review-grades"
 
@@ -25,53 +25,24 @@ def desk() -> None:
             st.button("Back to the queue", key="review.queue", on_click=state.want_pair, args=(None,))
         card = reviewing.claim(workspace, person=person, criterion=criterion, pair_id=state.get_wanted_pair())
         progress = reviewing.get_progress(workspace, person=person, criterion=criterion)
-        _progress(progress)
+        st.html(_heading(progress))
         show_notice("review")
         if card is None:
             _empty(progress)
             return
         state.open_card(card.card)
-        _card(card, scale=scale)
+        show_card(card, scale=scale)
         _answers(card, scale=scale, progress=progress)
         keys.listen(widget="review.keys", card=card.card, max_grade=scale.max_grade, once=_ONCE, on_press=_pressed)
         if state.take_help_request():
             show_help(scale)
 
 
-def _progress(progress: ReviewProgress) -> None:
-    total = progress.graded + progress.waiting
+def _heading(progress: ReviewProgress) -> str:
     text = f"{progress.graded_today:,} graded today · {progress.graded:,} in all · {progress.waiting:,} waiting"
     if progress.skipped:
         text += f" · {progress.skipped:,} skipped"
-    st.progress(progress.graded / total if total else 0.0, text=text)
-
-
-def _card(card: Card, *, scale: ScaleView) -> None:
-    pair = card.pair
-    show_query(pair.query, pair.definition)
-    left, right = st.columns([5, 2], gap="medium")
-    with left:
-        show_passage(title=pair.passage_title, text=pair.passage_text, evidence=pair.evidence, card=card.card)
-    with right:
-        st.html(facts_html(_facts(card, pair, scale)))
-
-
-def _facts(card: Card, pair: PairView, scale: ScaleView) -> list[tuple[str, str]]:
-    facts: list[tuple[str, str]] = []
-    if pair.status is None:
-        facts.append(("Proposed grade", "no judge has seen this pair"))
-    elif pair.status.value == "unreadable":
-        facts.append(("Proposed grade", "the judge's reply could not be read, so there is none"))
-    else:
-        facts.append(("Proposed grade", grade_html(pair.grade, scale)))
-        facts.append(("Confidence", confidence_html(pair.confidence, pair.confidence_kind)))
-    facts.append(("Reason", escaped(pair.reason) or "none given"))
-    facts.append(("Judge", escaped(judge_text(pair.judge))))
-    facts.append(("Why it is here", escaped(card.queue_reason or pair.why)))
-    if pair.hits:
-        ranks = ", ".join(f"{hit.system} rank {hit.rank}" for hit in pair.hits)
-        facts.append(("Found by", escaped(ranks)))
-    return facts
+    return f'<div class="rl-desk"><h1>Review</h1><span class="rl-muted">{text}</span></div>'
 
 
 def _answers(card: Card, *, scale: ScaleView, progress: ReviewProgress) -> None:
@@ -82,23 +53,23 @@ def _answers(card: Card, *, scale: ScaleView, progress: ReviewProgress) -> None:
                 key=f"review.grade.{card.card}.{grade}",
                 on_click=_answer,
                 args=(card.card, grade),
-                type="primary",
             )
-        st.button("`s` Skip", key=f"review.skip.{card.card}", on_click=_skip, args=(card.card,))
+        st.button("`s` Skip", key=f"review.skip.{card.card}", on_click=_skip, args=(card.card,), type="tertiary")
         st.button(
             "`u` Undo",
             key=f"review.undo.{card.card}",
             on_click=_undo,
             disabled=not (progress.graded or progress.skipped),
+            type="tertiary",
         )
         st.button("`?` Help", key="review.help", on_click=state.ask_for_help, type="tertiary")
         st.text_input(
             "Note",
             key=f"review.note.{card.card}",
-            placeholder="Note (optional), saved with the grade",
+            placeholder="Note (optional)",
             label_visibility="collapsed",
             max_chars=2000,
-            width=280,
+            width=190,
         )
 
 
@@ -194,5 +165,4 @@ def show_help(scale: ScaleView) -> None:
     )
 
 
-st.title("Review")
 desk()

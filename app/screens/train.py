@@ -38,7 +38,7 @@ def draw() -> None:
 
 def _start(*, again: bool) -> None:
     labels = runs.get_trainable(state.get_workspace(), criterion=state.get_criterion())
-    parts = ", ".join(f"{number:,} {source_text(source)}" for source, number in labels.counts.items() if number)
+    parts = ", ".join(f"{number:,} from {source_text(source)}" for source, number in labels.counts.items() if number)
     with st.container(border=True):
         left, right = st.columns([4, 1], vertical_alignment="center")
         with left:
@@ -113,9 +113,9 @@ def _about(run: RunView) -> str:
 
 
 def _result(run: RunView) -> None:
-    finished = f" {run.finished_at:%Y-%m-%d %H:%M}" if run.finished_at else ""
     st.header(f"Run {run.id} {_ENDED.get(run.status, run.status.value)}")
-    st.caption(_about(run) + literal(finished))
+    ended = f"Ended {run.finished_at:%Y-%m-%d %H:%M}." if run.finished_at else ""
+    st.caption(f"{_about(run)} {literal(ended)}")
     if run.status is RunStatus.FAILED:
         st.error(literal(run.message or "The log says why."), icon=":material/error:")
     elif run.message:
@@ -130,11 +130,11 @@ def _result(run: RunView) -> None:
 
 
 def _compared(evaluation: EvaluationView, model: ModelView | None) -> None:
-    left, right = st.columns([3, 2], gap="large")
+    show_headline(evaluation)
+    left, right = st.columns([3, 2], gap="medium")
     with left:
-        show_headline(evaluation)
-    with right:
         show_gate(evaluation)
+    with right:
         if model is not None:
             _promote(evaluation, model)
     show_differences(evaluation)
