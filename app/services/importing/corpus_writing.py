@@ -32,6 +32,7 @@ def write_passages(run: ImportRun, lines: Iterable[Line[NewPassage] | Refused]) 
                     run.counts["passages"] += 1
                 elif old.text_hash == row.text_hash:
                     run.counts["unchanged"] += 1
+                    run.counts["passages as they were"] += old.source_id == run.source_id
                 elif old.source_id == run.source_id:
                     corpus.correct_passage(session, passage_id=old.id, row=row)
                     run.counts["passages changed"] += 1

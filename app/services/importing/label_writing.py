@@ -39,7 +39,7 @@ Row = TypeVar("Row", NewJudgement, NewSuggestion, NewCandidate)
 
 
 def importer_of(source: str) -> str:
-    """The person under whose name a source's judgements are kept when nobody is named; cut where the source's is long."""
+    """The person under whose name a source's judgements are kept when nobody else is named."""
     name = f"import:{source}"
     if len(name) <= MAX_NAME:
         return name
@@ -321,7 +321,7 @@ def _suggestion_row(
 def _judge_scale(
     run: ImportRun, session: Session, highest: int, mapping: Mapping[int, int] | None
 ) -> Mapping[int, int]:
-    """The mapping of a judge's scale 0..highest: the one given if it fits that scale, the stored one, or the default."""
+    """The mapping of a judge's scale 0..highest: the one given if it fits, the stored one, or the default."""
     known = run.judge_scales.get(highest)
     if known is not None:
         return known

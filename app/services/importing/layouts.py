@@ -45,7 +45,10 @@ _TREC_RUN = re.compile(r"\S+[ \t]+[Qq]?0[ \t]+\S+[ \t]+\d+[ \t]+\S+[ \t]+\S+\s*"
 
 @dataclass(frozen=True, slots=True)
 class BeirFiles:
-    """The files of a BEIR directory; `labels` is the sidecar of one that Relabel exported, `ignored` those left out."""
+    """The files of a BEIR directory; `labels` is the sidecar of one that Relabel exported.
+
+    ignored: judgement files left out. foreign: names of files that are no part of the layout.
+    """
 
     corpus: Path | None
     queries: Path | None
@@ -53,6 +56,7 @@ class BeirFiles:
     suggestions: Path | None
     labels: Path | None
     ignored: tuple[Path, ...]
+    foreign: tuple[str, ...]
 
 
 def detect(path: Path) -> str:
@@ -85,7 +89,7 @@ def beir_files(path: Path, splits: Iterable[str]) -> BeirFiles:
         InputInvalid: a file is there twice (plain and gzipped), or one that was asked for is not there.
     """
     asked = set(splits)
-    files = sorted(file for file in (path / "qrels").glob("*") if format_of(file)) if (path / "qrels").is_dir() else []
+    files = sorted(file for file in (path / "qrels").glob("*") if format_of(file)) + _tables(path, "qrels")
     stems = [stem_of(file) for file in files]
     if twice := {stem for stem in stems if stems.count(stem) > 1}:
         raise InputInvalid(f"{path / 'qrels'} holds more than one file for {', '.join(sorted(twice))}; keep one")
@@ -100,13 +104,18 @@ def beir_files(path: Path, splits: Iterable[str]) -> BeirFiles:
         if (stem := stem_of(file)) not in asked and (stem.endswith("_disjoint") or stem in replaced)
     ]
     labels = path / "labels.jsonl"
+    corpus, queries, suggestions = (_only(path, stem) for stem in ("corpus", "queries", "suggestions"))
+    own = {*files, corpus, queries, suggestions}
     return BeirFiles(
-        corpus=_only(path, "corpus"),
-        queries=_only(path, "queries"),
+        corpus=corpus,
+        queries=queries,
         qrels=tuple(file for file in files if file not in ignored),
-        suggestions=_only(path, "suggestions"),
+        suggestions=suggestions,
         labels=labels if labels.is_file() and (path / EXPORT_MARK).is_file() else None,
         ignored=tuple(ignored),
+        foreign=tuple(
+            sorted(file.name for file in path.iterdir() if file.is_file() and file not in own and _is_data(file))
+        ),
     )
 
 
@@ -123,6 +132,11 @@ def find_documents(path: Path) -> Iterator[Path]:
             file = Path(folder, name)
             if not name.startswith(".") and file.suffix.lower() in DOCUMENT_ENDINGS and not file.is_symlink():
                 yield file
+
+
+def _is_data(file: Path) -> bool:
+    """Whether a person may have meant this file to be imported: not hidden, no licence or description, not our own."""
+    return not file.name.startswith(".") and file.suffix not in (".md", ".json", "") and file.name != "labels.jsonl"
 
 
 def _tables(path: Path, stem: str) -> list[Path]:
@@ -159,7 +173,7 @@ def _detect_table(path: Path) -> str:
             return layout
         raise InputInvalid(
             f"{path.name} is of no known layout by its columns ({', '.join(map(str, columns))}). Looked for an id and "
-            "a text (corpus, queries), query-id, corpus-id and score (qrels), and judge and grade with these (suggestions)"
+            "a text (corpus, queries), query-id, corpus-id and score (qrels), and judge and grade too (suggestions)"
         )
     if "definition" in columns or "title" in columns:
         return "queries" if "definition" in columns else "corpus"

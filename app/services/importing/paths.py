@@ -145,9 +145,11 @@ def _import_beir(run: ImportRun, path: Path, files: layouts.BeirFiles, request: 
         name = files.corpus.name
         _check_table(files.corpus, "corpus", name)
         write_passages(run, _reported(run, name, _values(read_records(files.corpus, name), fields.passage_of)))
+    if files.foreign:
+        run.note(f"these are no part of a BEIR directory and were left alone: {', '.join(files.foreign)}")
     for file in files.ignored:
-        run.note(f"qrels/{file.name} was left out; name it in splits to use it")
-    names = [f"qrels/{file.name}" for file in files.qrels]
+        run.note(f"{_name(path, file)} was left out; name it in splits to use it")
+    names = [_name(path, file) for file in files.qrels]
     for file, name in zip(files.qrels, names, strict=True):
         _check_table(file, "qrels", name)
     exported = None if files.labels is None else _ExportedLabels(files.labels, path / layouts.EXPORT_MARK)
@@ -186,6 +188,10 @@ def _import_beir(run: ImportRun, path: Path, files: layouts.BeirFiles, request: 
     if files.suggestions is not None:
         _check_table(files.suggestions, "suggestions", files.suggestions.name)
         _import_suggestions(run, files.suggestions, files.suggestions.name, request)
+
+
+def _name(folder: Path, file: Path) -> str:
+    return file.relative_to(folder).as_posix()
 
 
 def _check_table(path: Path, layout: str, file: str) -> None:

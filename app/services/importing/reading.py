@@ -69,7 +69,7 @@ def read_lines(path: Path, file: str) -> Iterator[Line[str] | Refused]:
 
 
 def read_records(path: Path, file: str) -> Generator[Line[Record] | Refused, None, None]:
-    """The records of a JSONL, CSV, TSV or Parquet file; values of CSV and TSV are text, their first line names the columns.
+    """The records of a JSONL, CSV, TSV or Parquet file; in CSV and TSV the first line names the columns.
 
     Raises:
         InputInvalid: the file cannot be read at all.
