@@ -8,18 +8,20 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+import re
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
 import openai
-from openai.types.chat import ChatCompletion, ChatCompletionMessageParam
+from openai.types.chat import ChatCompletionMessageParam
 
 from annotator.cleaning import one_line
-from annotator.confidence import TokenLogprob, side_probability, token_distribution
+from annotator.confidence import side_probability, token_distribution
 from annotator.errors import JudgeUnavailable
 from annotator.evidence import locate
+from annotator.judges.chat_reply import NoReply, reply_of
 from annotator.judges.reply_cache import CachedReply, ReplyCache, reply_key
 from annotator.judges.retrying import RetryPolicy, retry_after_seconds
 from annotator.judges.server_features import Features
@@ -39,6 +41,7 @@ from annotator.types import (
 
 TOP_LOGPROBS = 10
 _RETRIED = frozenset({408, 409, 425, 429})
+_FLAGGED = re.compile(r"flagged|moderation|content[ _](?:filter|policy)", re.I)
 _NO_CREDIT = frozenset({"insufficient_quota", "billing_hard_limit_reached", "billing_not_active"})
 
 
@@ -292,14 +295,15 @@ class _Run:
 
     async def _call_until_answered(self, key: str, messages: Sequence[Message]) -> CachedReply:
         attempt = 0
+        features = Features()
         while True:
-            features = self._judge._features
+            features = features.common_with(self._judge._features)
             try:
-                return await self._call(key, messages, features)
+                reply = await self._call(key, messages, features)
             except openai.APIStatusError as exc:
                 weaker = _weaker_features(features, exc)
                 if weaker is not None:
-                    self._judge._features = self._judge._features.common_with(weaker)
+                    features = weaker
                     continue
                 reason, retry_after = self._judge_status(exc)
             except openai.APITimeoutError:
@@ -309,8 +313,12 @@ class _Run:
                     f"no connection to the server: {one_line(str(exc.__cause__ or exc), limit=200)}",
                     None,
                 )
-            except (openai.OpenAIError, _NoReply, json.JSONDecodeError) as exc:
+            except (openai.OpenAIError, NoReply, json.JSONDecodeError) as exc:
                 reason, retry_after = f"the server sent no reply: {one_line(str(exc), limit=200)}", None
+            else:
+                # Remembered only now that it helped: an error may name a field just because it repeats a passage.
+                self._judge._features = self._judge._features.common_with(features)
+                return reply
             attempt += 1
             wait = self._judge._retry.wait(attempt=attempt, retry_after=retry_after, draw=self._judge._draw())
             if self._stopping:
@@ -337,7 +345,7 @@ class _Run:
                 stream=False,
                 extra_body=body,
             )
-            reply = _as_reply(completion, model=self._judge._model)
+            reply = reply_of(completion, model=self._judge._model)
             self._judge._cache.put(key, reply)
         finally:
             self._calling.discard(task)
@@ -359,6 +367,8 @@ class _Run:
             raise JudgeUnavailable(
                 f"no credit ({status}): {said}", user_message="The account of the LLM service has no credit left."
             ) from exc
+        if status == 403 and _FLAGGED.search(f"{exc.code} {said}"):
+            raise _GaveUp(f"the service refuses these texts ({status}): {said}", retryable=False) from exc
         if status in (401, 403):
             raise JudgeUnavailable(
                 f"access refused ({status}): {said}",
@@ -374,10 +384,6 @@ class _Run:
         raise _GaveUp(f"HTTP {status}: {said}", retryable=False) from exc
 
 
-class _NoReply(Exception):
-    """The server answered with success, but its answer holds no reply."""
-
-
 def _weaker_features(features: Features, exc: openai.APIStatusError) -> Features | None:
     """The features to try next when the server refused one of those used, else None."""
     # OpenAI answers 403 when a model may not show its log-probabilities.
@@ -388,46 +394,3 @@ def _weaker_features(features: Features, exc: openai.APIStatusError) -> Features
     if exc.status_code == 403 and "logprobs" not in message:
         return None
     return features.without_refused(parameter=parameter, message=message)
-
-
-def _as_reply(completion: object, *, model: str) -> CachedReply:
-    """The reply in a completion.
-
-    Raises:
-        _NoReply: there is none.
-    """
-    if not isinstance(completion, ChatCompletion) or not completion.choices or completion.choices[0].message is None:
-        raise _NoReply("an answer without choices")
-    choice, usage = completion.choices[0], completion.usage
-    text = choice.message.content or ""
-    details = usage.completion_tokens_details if usage is not None else None
-    shown = getattr(choice.message, "reasoning_content", None) or getattr(choice.message, "reasoning", None)
-    return CachedReply(
-        text=text or choice.message.refusal or "",
-        finish_reason=choice.finish_reason,
-        logprobs=_digit_tokens(choice.logprobs, text) if text else None,
-        prompt_tokens=usage.prompt_tokens or 0 if usage is not None else 0,
-        completion_tokens=usage.completion_tokens or 0 if usage is not None else 0,
-        model=completion.model or model,
-        reasoned=bool(shown) or bool(details is not None and details.reasoning_tokens),
-    )
-
-
-def _digit_tokens(logprobs: Any, text: str) -> tuple[TokenLogprob, ...] | None:
-    """The tokens with a digit in them, where a grade can stand, or None when the tokens do not spell the text."""
-    content = getattr(logprobs, "content", None)
-    if not content:
-        return None
-    kept: list[TokenLogprob] = []
-    offset = 0
-    for entry in content:
-        if not isinstance(entry.token, str) or not isinstance(entry.logprob, int | float):
-            return None
-        if not text.startswith(entry.token, offset):
-            # Beyond this point (half a character in a token, for one) offsets would be guesses; the grade comes early.
-            break
-        if any(character.isdigit() for character in entry.token):
-            rivals = tuple((rival.token, float(rival.logprob)) for rival in entry.top_logprobs or ())
-            kept.append(TokenLogprob(offset, entry.token, float(entry.logprob), rivals))
-        offset += len(entry.token)
-    return tuple(kept)

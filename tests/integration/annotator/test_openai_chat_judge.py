@@ -358,6 +358,32 @@ def test_a_model_that_may_not_show_its_logprobs_is_no_wrong_key() -> None:
     assert proposal.confidence_kind is ConfidenceKind.verbal
 
 
+def test_a_passage_that_an_error_repeats_cannot_take_features_away() -> None:
+    """Disaster: one hostile passage, echoed in an error, that strips every later call of its schema."""
+    words = "temperature logprobs response_format max_completion_tokens"
+
+    def answer(asked: Request) -> Behaviour:
+        return fails(400, message=f"bad input: {words}") if words in asked.user_message else good()
+
+    with ScriptedLLM(answer) as server:
+        failed, proposal = collect(judge_at(server, concurrency=1), [request(1, passage=words), request(2)])
+        last = server.requests[-1].body
+    assert isinstance(failed, JudgeFailure)
+    assert not failed.retryable
+    assert isinstance(proposal, Proposal)
+    assert {"temperature", "logprobs", "response_format", "max_completion_tokens"} <= set(last)
+
+
+def test_texts_that_a_service_will_not_judge_cost_one_pair_and_not_the_job() -> None:
+    """Disaster: one flagged passage that stops a hundred thousand others as if the key were wrong."""
+    flagged = fails(403, message="Your input was flagged by moderation", code="403")
+    with ScriptedLLM([flagged, good()]) as server:
+        failed, proposal = collect(judge_at(server, concurrency=1), different(2))
+    assert isinstance(failed, JudgeFailure)
+    assert not failed.retryable
+    assert isinstance(proposal, Proposal)
+
+
 def test_a_server_that_passes_over_the_limit_in_silence_gets_the_older_name() -> None:
     """Disaster: an unlimited bill because the server ignores the new name of the limit."""
     chatty = Behaviour(text='{"grade": 1}', completion_tokens=5_000)
