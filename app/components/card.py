@@ -4,25 +4,26 @@ from __future__ import annotations
 
 import streamlit as st
 
+from app import state
 from app.components.badges import confidence_html, facts_html, grade_html, judge_text
 from app.components.passage import passage_html, query_html
 from app.components.text import escaped
 from app.services.views import Card, ScaleView
 
 
-def card_html(card: Card, *, scale: ScaleView) -> str:
-    """The card as HTML; it carries its id, which the key handler looks for before a key counts."""
+def card_html(card: Card, *, scale: ScaleView, turn: int) -> str:
+    """The card as HTML, with the id that a key press sends back and the turn that changes once one was dealt with."""
     pair = card.pair
     return (
         f"{query_html(pair.query, pair.definition)}"
-        f'<div class="rl-card" data-card="{escaped(card.card)}">'
+        f'<div class="rl-card" data-card="{escaped(card.card)}" data-turn="{turn}">'
         f"{passage_html(title=pair.passage_title, text=pair.passage_text, evidence=pair.evidence)}"
         f"{facts_html(_facts(card, scale))}</div>"
     )
 
 
 def show_card(card: Card, *, scale: ScaleView) -> None:
-    st.html(card_html(card, scale=scale))
+    st.html(card_html(card, scale=scale, turn=state.get_turn()))
 
 
 def _facts(card: Card, scale: ScaleView) -> list[tuple[str, str]]:

@@ -109,7 +109,7 @@ def _changes(title: str, changes: Sequence[QueryChange]) -> None:
         st.html('<p class="rl-muted">None.</p>')
         return
     show_table(
-        ["Question", "Old", "New", "nDCG@10"],
+        ["Question, nDCG@10", "Old", "New", "Change"],
         [
             [shortened(c.text, 90), _number(c.baseline), _number(c.candidate), _signed(c.candidate - c.baseline)]
             for c in changes

@@ -1,5 +1,6 @@
-// Grades by key: one answer a card and turn. The id of the card travels with the press, so the server can refuse what
-// is late; it is never moved to the next card. Streamlit keeps `c` and `r` for itself: they are not used here.
+// Grades by key: one answer a card. The id of the card travels with the press, so that the server can refuse what is
+// late; it is never moved to the next card. The id is read from the card on screen at that moment: a press counts as soon
+// as the card is there, and never for one that is not. Streamlit keeps `c` and `r` for itself: they are not used here.
 
 const MEMORY = Symbol.for("relabel.keys.answered");
 const KEPT = 200;
@@ -8,9 +9,9 @@ function answered() {
   return (window[MEMORY] ??= new Set());
 }
 
-function remember(turn) {
+function remember(identity) {
   const seen = answered();
-  seen.add(turn);
+  seen.add(identity);
   if (seen.size > KEPT) seen.delete(seen.values().next().value);
 }
 
@@ -23,25 +24,28 @@ function isTyping(event) {
   );
 }
 
-function isOnScreen(card) {
-  return document.querySelector(`[data-card="${CSS.escape(card)}"]`) !== null;
-}
-
 function isCovered() {
   return document.querySelector("[role='dialog']") !== null;
 }
 
+// The turn changes once the server has dealt with a press, also when that leaves the same card on screen.
+function cardOnScreen() {
+  const shown = document.querySelector("[data-card]");
+  return shown === null ? null : { card: shown.dataset.card, identity: `${shown.dataset.card} ${shown.dataset.turn}` };
+}
+
 export default function ({ data, setTriggerValue }) {
-  const { card, turn, keys, once } = data;
-  const identity = `${card} ${turn}`;
+  const { keys, once } = data;
 
   const onKey = (event) => {
     if (event.repeat || event.isComposing || event.ctrlKey || event.metaKey || event.altKey) return;
-    if (!keys.includes(event.key) || isTyping(event) || isCovered() || !isOnScreen(card)) return;
+    if (!keys.includes(event.key) || isTyping(event) || isCovered()) return;
+    const shown = cardOnScreen();
+    if (shown === null) return;
     event.preventDefault();
-    if (answered().has(identity)) return;
-    remember(identity);
-    setTriggerValue("pressed", { card, key: event.key, pressed_at: Date.now() });
+    if (answered().has(shown.identity)) return;
+    remember(shown.identity);
+    setTriggerValue("pressed", { card: shown.card, key: event.key, pressed_at: Date.now() });
   };
 
   // The second click of a double click would fall on the button of the next card, which stands in the same place.

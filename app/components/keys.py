@@ -47,8 +47,8 @@ def press_from(value: object) -> Press | None:
     return Press(card=card, key=key, pressed_at=float(at))
 
 
-def listen(*, widget: str, card: str, max_grade: int, once: str, on_press: Callable[[Press], None]) -> None:
-    """Listen for keys while that card is on screen; draw it after the card, so that keys count once it is there.
+def listen(*, widget: str, max_grade: int, once: str, on_press: Callable[[Press], None]) -> None:
+    """Listen for keys for as long as this is drawn; they go to the card that is on screen when they are pressed.
 
     `widget` is the session key, `once` the CSS class of buttons that take no double click.
     """
@@ -62,8 +62,6 @@ def listen(*, widget: str, card: str, max_grade: int, once: str, on_press: Calla
     _component()(
         key=widget,
         data={
-            "card": card,
-            "turn": state.get_turn(),
             "keys": [*(str(grade) for grade in range(max_grade + 1)), SKIP, UNDO, HELP],
             "once": once,
         },

@@ -16,7 +16,6 @@ def draw() -> None:
     show_notice("overview")
     view = overview.get_overview(state.get_workspace(), criterion=state.get_criterion())
     _funnel(view.funnel, uncertified=view.uncertified)
-    st.space("small")
     left, right = st.columns([3, 2], gap="large")
     with left:
         _next_steps(view)

@@ -26,14 +26,15 @@ def desk() -> None:
         card = reviewing.claim(workspace, person=person, criterion=criterion, pair_id=state.get_wanted_pair())
         progress = reviewing.get_progress(workspace, person=person, criterion=criterion)
         st.html(_heading(progress))
-        show_notice("review")
+        with st.container():  # always there, so that a notice coming or going moves no other element's place
+            show_notice("review")
         if card is None:
             _empty(progress)
             return
         state.open_card(card.card)
         show_card(card, scale=scale)
         _answers(card, scale=scale, progress=progress)
-        keys.listen(widget="review.keys", card=card.card, max_grade=scale.max_grade, once=_ONCE, on_press=_pressed)
+        keys.listen(widget="review.keys", max_grade=scale.max_grade, once=_ONCE, on_press=_pressed)
         if state.take_help_request():
             show_help(scale)
 
