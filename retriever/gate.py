@@ -1,5 +1,6 @@
 """Whether a candidate model may go live, from a comparison on human-judged held-out queries; promoting is not here."""
 
+import math
 from collections.abc import Sequence
 
 from retriever.evaluation import UNSEEN, bootstrap_interval
@@ -9,14 +10,17 @@ GATE_MEASURE = "nDCG@10"
 DEFAULT_MARGIN = 0.01
 DEFAULT_MIN_QUERIES = 30
 _SMALL_SLICE = 10
+_TAIL_RESAMPLES = 20
+_MOST_RESAMPLES = 200_000
 
 
 def alpha_for_look(looks: int, *, alpha: float = 0.05) -> float:
     """What the next look at a held-out set may spend of alpha: alpha / (k(k+1)), where k counts looks from 1.
 
     looks: evaluations of this held-out set already made. The shares of all looks to come add up to alpha, so however
-    many candidates are tried, one that is no better passes with probability alpha at most, as long as candidates are
-    not built from the verdicts on this very set. Our choice (a Bonferroni spending schedule).
+    many candidates are tried, one that is no better passes with probability alpha at most: as far as the bootstrap
+    interval keeps its level, and as long as candidates are not built from the verdicts on this very set. Our choice (a
+    Bonferroni spending schedule).
     Raises: ValueError for looks below 0.
     """
     if looks < 0:
@@ -104,7 +108,8 @@ def _judge_unseen(comparison: Comparison, *, margin: float, alpha: float) -> tup
 def _interval(comparison: Comparison, difference: Difference, *, alpha: float) -> tuple[float, float]:
     return bootstrap_interval(
         [value for _, value in difference.per_query],
-        resamples=comparison.resamples,
+        # A bound far out in the tail needs resamples beyond it, or it is the luck of the few most extreme ones.
+        resamples=max(comparison.resamples, min(_MOST_RESAMPLES, math.ceil(_TAIL_RESAMPLES / alpha))),
         seed=comparison.seed,
         alpha=alpha,
     )
