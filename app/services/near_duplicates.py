@@ -6,8 +6,8 @@ lower-cased and compatibility-normalised, without a short list of function words
 too generous costs a little test data; being too strict would let a paraphrase of a training query into the test.
 
 Found by prefix filtering (Bayardo, Ma and Srikant, "Scaling up all pairs similarity search", 2007): under one fixed
-order of words, two sets that similar share a word among their first few, so only those are indexed. The order is by first
-appearance, latest first, which puts rare words first. Memory: some 300 bytes a query.
+order of words, two sets that similar share a word among their first few, so only those are indexed. The order is by
+first appearance, latest first, which puts rare words first. Memory: some 300 bytes a query.
 """
 
 from __future__ import annotations
@@ -25,73 +25,11 @@ MIN_WORDS = 4
 
 _WORD = re.compile(r"[^\W_]+")
 _FUNCTION_WORDS = frozenset(
-    [
-        "a",
-        "an",
-        "and",
-        "are",
-        "as",
-        "at",
-        "be",
-        "been",
-        "being",
-        "by",
-        "can",
-        "could",
-        "did",
-        "do",
-        "does",
-        "for",
-        "from",
-        "had",
-        "has",
-        "have",
-        "how",
-        "i",
-        "if",
-        "in",
-        "into",
-        "is",
-        "it",
-        "its",
-        "me",
-        "my",
-        "of",
-        "on",
-        "or",
-        "our",
-        "should",
-        "so",
-        "than",
-        "that",
-        "the",
-        "their",
-        "them",
-        "then",
-        "there",
-        "these",
-        "they",
-        "this",
-        "those",
-        "to",
-        "us",
-        "was",
-        "we",
-        "were",
-        "what",
-        "when",
-        "where",
-        "which",
-        "who",
-        "whom",
-        "whose",
-        "why",
-        "will",
-        "with",
-        "would",
-        "you",
-        "your",
-    ]
+    _WORD.findall(
+        "a an and are as at be been being by can could did do does for from had has have how i if in into is it its me "
+        "my of on or our should so than that the their them then there these they this those to us was we were what "
+        "when where which who whom whose why will with would you your"
+    )
 )
 
 

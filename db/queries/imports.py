@@ -164,7 +164,7 @@ def ensure_imported_judge(
     if judge is None:
         judge = JudgeRow(
             name=name,
-            kind=JudgeKind.imported,
+            kind=JudgeKind.IMPORTED,
             model=model,
             prompt_version=prompt_version,
             criterion=criterion,
@@ -303,7 +303,7 @@ def import_suggestions(
                 r.passage_id,
                 r.judge_id,
                 position,
-                str(SuggestionStatus.unreadable if r.grade is None else SuggestionStatus.ok),
+                str(SuggestionStatus.UNREADABLE if r.grade is None else SuggestionStatus.OK),
                 r.grade,
                 r.original_grade,
                 None if r.grade_distribution is None else list(r.grade_distribution),

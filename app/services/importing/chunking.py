@@ -34,11 +34,10 @@ _SENTENCE_END = re.compile(r"(?<=[.!?。！？])\s+")
 _DROPPED = ("script", "style", "noscript", "template", "title", "svg", "iframe")
 _HEADINGS = {f"h{level}": level for level in range(1, 7)}
 _BLOCKS = frozenset(
-    (
-        *("address", "article", "aside", "blockquote", "body", "caption", "center", "dd", "details", "div", "dl", "dt"),
-        *("fieldset", "figcaption", "figure", "footer", "form", "header", "html", "li", "main", "nav", "ol", "p", "pre"),
-        *("section", "summary", "table", "td", "th", "tr", "ul"),
-        *_HEADINGS,
+    re.findall(
+        r"\w+",
+        "address article aside blockquote body caption center dd details div dl dt fieldset figcaption figure footer "
+        "form h1 h2 h3 h4 h5 h6 header html li main nav ol p pre section summary table td th tr ul",
     )
 )
 

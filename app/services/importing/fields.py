@@ -10,6 +10,7 @@ from collections.abc import Collection, Mapping
 from app.errors import InputInvalid
 from app.services.importing.checks import clean_id, finite_number, probability, shown, whole_grade
 from app.services.importing.rows import BadLine, NewJudgement, NewPassage, NewQuery, NewSuggestion
+from db.enums import Split
 
 OWN_ID = ("_id", "id", "docid", "doc_id", "passage_id", "pid")
 OWN_QUERY_ID = ("_id", "id", "qid", "query_id", "query-id")
@@ -43,6 +44,8 @@ _KNOWN_OF_A_SUGGESTION = {
     "prompt_version",
 }
 
+_SPLITS = frozenset(str(split) for split in Split)
+
 Record = Mapping[str, object]
 
 
@@ -73,10 +76,11 @@ def passage_of(record: Record) -> NewPassage:
 
 
 def query_of(record: Record) -> NewQuery:
-    definition = record.get("definition")
+    definition, split = record.get("definition"), record.get("split")
     return NewQuery(
         clean_id(_first(record, OWN_QUERY_ID), "query id"),
         _text(_first(record, QUERY_TEXT), "text of the query"),
+        split=Split(split) if isinstance(split, str) and split in _SPLITS else None,
         definition=_text(definition, "definition") if definition else None,
     )
 

@@ -302,7 +302,7 @@ def _suggestion_row(
         scale = _judge_scale(run, session, highest, mapping)
     token = probability(given.token_probability, "token_probability")
     verbal = probability(given.verbal_confidence, "verbal_confidence")
-    confidence, kind = (token, ConfidenceKind.token) if token is not None else (verbal, ConfidenceKind.verbal)
+    confidence, kind = (token, ConfidenceKind.TOKEN) if token is not None else (verbal, ConfidenceKind.VERBAL)
     reason, reason_nuls = clean_text(given.reason, "reason")
     raw_reply, raw_nuls = clean_text(given.raw_reply or _rest(given, token, verbal), "raw_reply")
     run.counts["nul"] += reason_nuls + raw_nuls

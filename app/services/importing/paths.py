@@ -61,7 +61,7 @@ def import_path(
     split: Split | None = None,
     splits: Mapping[str, Split] | None = None,
     judgements_as: str | None = None,
-    criterion: Criterion = Criterion.relevance,
+    criterion: Criterion = Criterion.RELEVANCE,
     system: str | None = None,
     progress: Progress | None = None,
 ) -> ImportReport:
@@ -158,7 +158,8 @@ def _import_beir(run: ImportRun, path: Path, files: layouts.BeirFiles, request: 
             "this folder was exported by Relabel: judgements were read from labels.jsonl, and only those of people, "
             "not the grades that a judge proposed"
         )
-        wanted, found = exported.splits(), None
+        wanted: dict[str, Split] = {}
+        found = None
     else:
         wanted, found = _survey(run, files.qrels, names, request, _judgements)
     if files.queries is not None:
@@ -212,15 +213,6 @@ class _ExportedLabels:
             self.max_grade = int(json.loads(mark.read_text(encoding="utf-8"))["max_grade"])
         except (ValueError, KeyError, TypeError, OSError) as exc:
             raise InputInvalid(f"{mark.name} cannot be read: {exc}") from exc
-
-    def splits(self) -> dict[str, Split]:
-        """Query id -> its split, for queries that have one."""
-        known = {str(split): split for split in Split}
-        return {
-            str(line.value.get("query_id")): known[str(line.value["split"])]
-            for line in read_records(self._labels, self._labels.name)
-            if isinstance(line, Line) and line.value.get("split") in known
-        }
 
     def judgements(self) -> Iterator[Line[NewJudgement] | Refused]:
         for line in read_records(self._labels, self._labels.name):
@@ -347,7 +339,7 @@ def _with_splits(
             yield line
             continue
         query = line.value
-        asked = split or wanted.get(query.external_id)
+        asked = split or wanted.get(query.external_id) or query.split
         yield Line(line.file, line.line, NewQuery(query.external_id, query.text, asked, query.definition))
 
 

@@ -60,7 +60,7 @@ def import_judgements(
     person: str | None = None,
     max_grade: int,
     scale: Mapping[int, int] | None = None,
-    criterion: Criterion = Criterion.relevance,
+    criterion: Criterion = Criterion.RELEVANCE,
     layout: str = "rows",
     progress: Progress | None = None,
 ) -> ImportReport:
@@ -95,7 +95,7 @@ def import_suggestions(
     source_name: str,
     max_grade: int | None = None,
     scale: Mapping[int, int] | None = None,
-    criterion: Criterion = Criterion.relevance,
+    criterion: Criterion = Criterion.RELEVANCE,
     layout: str = "rows",
     progress: Progress | None = None,
 ) -> ImportReport:
