@@ -63,12 +63,12 @@ _PERSON = "state.person"
 _CARD = "state.card"
 _CARD_OPENED = "state.card_opened"
 _TURN = "state.turn"
-_WANTED_PAIR = "state.wanted_pair"
+WANTED_PAIR = "state.wanted_pair"
 _HELP = "state.help"
 _OFFSET = "state.labels_offset"
 _NOTICE = "state.notice."
 _IMPORT = "state.import_report"
-_EXPORT = "state.export"
+EXPORT = "state.export"
 _UPLOADS = "state.uploads"
 _QUESTION = "state.question"
 
@@ -142,14 +142,25 @@ def next_turn() -> None:
 def want_pair(pair_id: int | None) -> None:
     """Ask the review screen for one particular pair; None returns to the queue."""
     if pair_id is None:
-        st.session_state.pop(_WANTED_PAIR, None)
+        st.session_state.pop(WANTED_PAIR, None)
     else:
-        st.session_state[_WANTED_PAIR] = pair_id
+        st.session_state[WANTED_PAIR] = pair_id
 
 
 def get_wanted_pair() -> int | None:
-    wanted = st.session_state.get(_WANTED_PAIR)
+    wanted = st.session_state.get(WANTED_PAIR)
     return wanted if isinstance(wanted, int) else None
+
+
+def get_linked_pair() -> int | None:
+    """The pair that the address names, as in `/labels?pair=12`, so that a pair can be sent to somebody."""
+    named = st.query_params.get("pair", "")
+    return int(named) if named.isascii() and named.isdigit() and len(named) < 16 else None
+
+
+def close_linked_pair() -> None:
+    if "pair" in st.query_params:
+        del st.query_params["pair"]
 
 
 def ask_for_help() -> None:
@@ -190,11 +201,11 @@ def get_import_report() -> ImportReport | None:
 
 
 def keep_export(prepared: PreparedExport | None) -> None:
-    st.session_state[_EXPORT] = prepared
+    st.session_state[EXPORT] = prepared
 
 
 def get_export() -> PreparedExport | None:
-    prepared = st.session_state.get(_EXPORT)
+    prepared = st.session_state.get(EXPORT)
     return prepared if isinstance(prepared, PreparedExport) else None
 
 

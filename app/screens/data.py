@@ -18,6 +18,7 @@ from app.components.text import counted, literal
 from app.components.uploads import packed, write_uploads
 from app.services import data, exporting, importing
 from app.services.views import DataView, ImportReport
+from db.enums import Split
 
 Layout = Literal["labels", "beir", "trec", "triplets", "lists"]
 FileFormat = Literal["jsonl", "parquet"]
@@ -32,7 +33,8 @@ LAYOUTS: Mapping[Layout, str] = MappingProxyType(
     }
 )
 FORMATS: Mapping[FileFormat, str] = MappingProxyType({"jsonl": "JSON Lines", "parquet": "Parquet"})
-SPLITS = ("train", "calibrate", "held-out")
+DIRECTORIES: tuple[Layout, ...] = ("beir", "trec")
+SPLITS = tuple(split.value for split in Split)
 SHOWN_PROBLEMS = 50
 
 
@@ -71,22 +73,29 @@ def _import() -> None:
         help="JSON Lines, CSV, TSV, Parquet, TREC qrels and runs, Markdown, text or HTML. Files that belong together, "
         "such as a BEIR directory, go in at once. Importing the same file again changes nothing.",
     )
+    split = st.selectbox(
+        "New queries are for",
+        [None, *Split],
+        format_func=lambda value: "what the file says, else decided later" if value is None else value.value,
+        key="data.split",
+        help="A query's split is set once. Judgements of held-out queries measure models and never train one.",
+    )
     if st.button("Import", key="data.import", type="primary", disabled=not files) and files:
         state.keep_import_report(None)
         with tempfile.TemporaryDirectory(prefix="relabel-import-") as folder, st.spinner("Importing"):
             try:
                 path = write_uploads(files, Path(folder))
                 source = ", ".join(sorted(file.name for file in files))[:500]
-                report = importing.import_path(state.get_workspace(), path, layout="auto", source=source)
+                report = importing.import_path(state.get_workspace(), path, layout="auto", source=source, split=split)
             except OURS as exc:
                 state.leave_notice("data", sentence(exc), "refused")
             else:
                 state.keep_import_report(report)
                 state.next_upload_round()
         st.rerun()
-    report = state.get_import_report()
-    if report is not None:
-        _report(report)
+    last = state.get_import_report()
+    if last is not None:
+        _report(last)
 
 
 def _report(report: ImportReport) -> None:
@@ -120,9 +129,11 @@ def _report(report: ImportReport) -> None:
 def _export(*, empty: bool) -> None:
     st.header("Export")
     layout = st.selectbox("Layout", list(LAYOUTS), format_func=lambda name: LAYOUTS[name], key="data.layout")
-    file_format = st.radio(
-        "Format", list(FORMATS), format_func=lambda name: FORMATS[name], horizontal=True, key="data.format"
-    )
+    file_format: FileFormat = "jsonl"
+    if layout not in DIRECTORIES:
+        file_format = st.radio(
+            "Format", list(FORMATS), format_func=lambda name: FORMATS[name], horizontal=True, key="data.format"
+        )
     if st.button("Prepare the export", key="data.export", disabled=empty):
         state.keep_export(None)
         with st.spinner("Exporting"), told():

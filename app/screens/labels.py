@@ -21,14 +21,14 @@ from app.components.problems import OURS, sentence, show_notice, told
 from app.components.table import show_table
 from app.components.text import escaped
 from app.services import labels, reviewing
-from app.services.views import LabelPage, LabelRow, PairView, ScaleView
+from app.services.views import LabelPage, PairView, ScaleView
 from db.enums import Outcome
 
 PAGE = 50
 _DECISIONS = {"All": None, "Accepted": Outcome.ACCEPTED, "Rejected": Outcome.REJECTED}
 _REVIEWED = {"All": None, "By people": True, "Not yet": False}
 _TABLE = "labels.table"
-_NARROW = ("Query", "Passage", "Proposed", "Decision", "By people")
+_NARROW = ("Query", "Passage", "Proposed", "Decision")
 _WIDE = ("Query", "Passage", "Proposed", "Confidence", "Decision", "By people", "Why", "Stated", "Judge", "Split")
 
 
@@ -59,7 +59,7 @@ def draw() -> None:
     with left:
         _table(page, scale=scale, narrow=True)
     with right:
-        _detail(labels.get_pair(workspace, pair_id=chosen.pair_id, criterion=state.get_criterion()), scale=scale)
+        _detail(labels.get_pair(workspace, pair_id=chosen, criterion=state.get_criterion()), scale=scale)
 
 
 def _filters() -> tuple[str, str, str]:
@@ -89,9 +89,13 @@ def _turn_page(offset: int) -> None:
     state.forget(_TABLE)
 
 
-def _chosen(page: LabelPage) -> LabelRow | None:
+def _chosen(page: LabelPage) -> int | None:
+    """The pair that is open: the selected row's, else the one that the address names (`?pair=`)."""
     rows = state.selected_rows(_TABLE)
-    return page.rows[rows[0]] if rows and rows[0] < len(page.rows) else None
+    if rows and rows[0] < len(page.rows):
+        state.close_linked_pair()
+        return page.rows[rows[0]].pair_id
+    return state.get_linked_pair()
 
 
 def _table(page: LabelPage, *, scale: ScaleView, narrow: bool) -> None:
@@ -117,30 +121,29 @@ def _table(page: LabelPage, *, scale: ScaleView, narrow: bool) -> None:
         height=500,
         column_order=_NARROW if narrow else _WIDE,
         column_config={
-            "Query": st.column_config.TextColumn(width="medium"),
-            "Passage": st.column_config.TextColumn(width="medium" if not narrow else "small"),
+            "Query": st.column_config.TextColumn(width=165 if narrow else 220),
+            "Passage": st.column_config.TextColumn(width=125 if narrow else 190),
             "Confidence": st.column_config.ProgressColumn(format="percent", min_value=0.0, max_value=1.0, width=110),
             "Stated": st.column_config.TextColumn("Confidence is", width="medium"),
             "Why": st.column_config.TextColumn("Why decided so", width="medium"),
         },
     )
-    first, second, third = st.columns([1, 1, 4], vertical_alignment="center")
     last = page.offset + len(rows)
-    first.button(
-        "Previous",
-        key="labels.previous",
-        disabled=page.offset == 0,
-        on_click=_turn_page,
-        args=(page.offset - PAGE,),
-        width="stretch",
-    )
-    second.button(
-        "Next", key="labels.next", disabled=last >= page.total, on_click=_turn_page, args=(last,), width="stretch"
-    )
-    third.caption(f"{page.offset + 1:,} to {last:,} of {page.total:,} pairs")
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.button(
+            "Previous",
+            key="labels.previous",
+            disabled=page.offset == 0,
+            on_click=_turn_page,
+            args=(page.offset - PAGE,),
+        )
+        st.button("Next", key="labels.next", disabled=last >= page.total, on_click=_turn_page, args=(last,))
+        st.caption(f"{page.offset + 1:,} to {last:,} of {page.total:,} pairs")
 
 
 def _detail(pair: PairView, *, scale: ScaleView) -> None:
+    if state.get_linked_pair() is not None:
+        st.button("Close", key="labels.close", on_click=state.close_linked_pair, type="tertiary")
     show_query(pair.query, pair.definition)
     facts = [("Proposed", grade_html(pair.grade, scale) if not _unreadable(pair) else "the reply was unreadable")]
     facts.append(("Confidence", confidence_html(pair.confidence, pair.confidence_kind)))

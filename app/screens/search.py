@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import streamlit as st
 
 from app import state
+from app.components.hits import show_hits
 from app.components.problems import told
-from app.components.text import escaped, shortened
 from app.services import search
-from app.services.views import SearchHit
 
 K = 10
 
@@ -42,46 +39,15 @@ def draw() -> None:
     if result.candidate_model is None:
         st.header("Live model")
         st.caption("No candidate to compare with yet. Train one on the Train screen.")
-        _hits(result.live_model, result.live, other=None)
+        show_hits(result.live_model, result.live, other=None, k=K)
         return
     left, right = st.columns(2, gap="large")
     with left:
         st.header("Live model")
-        _hits(result.live_model, result.live, other="candidate")
+        show_hits(result.live_model, result.live, other="candidate", k=K)
     with right:
         st.header("Candidate")
-        _hits(result.candidate_model, result.candidate, other="live model")
-
-
-def moved(hit: SearchHit, *, other: str) -> tuple[str, str]:
-    """How a hit stands against the other list: the words, and the CSS class that goes with them."""
-    if hit.other_rank is None:
-        return f"not in the {other}'s first {K}", "rl-new"
-    if hit.other_rank == hit.rank:
-        return "same place", "rl-same"
-    if hit.rank < hit.other_rank:
-        return f"▲ {hit.other_rank - hit.rank} higher than {other} ({hit.other_rank})", "rl-up"
-    return f"▼ {hit.rank - hit.other_rank} lower than {other} ({hit.other_rank})", "rl-down"
-
-
-def _hits(model: str, hits: Sequence[SearchHit], *, other: str | None) -> None:
-    st.html(f'<p class="rl-muted">{escaped(model)}</p>')
-    if not hits:
-        st.write("Nothing found.")
-        return
-    st.html(f'<ol class="rl-hits">{"".join(_hit(hit, other=other) for hit in hits)}</ol>')
-
-
-def _hit(hit: SearchHit, *, other: str | None) -> str:
-    move = ""
-    if other is not None:
-        words, css = moved(hit, other=other)
-        move = f'<span class="rl-move {css}">{escaped(words)}</span>'
-    return (
-        f'<li><span class="rl-rank">{hit.rank}</span><div><h3 dir="auto">{escaped(hit.title or hit.passage_id)}</h3>'
-        f'<p dir="auto">{escaped(shortened(hit.text, 400))}</p>'
-        f'{move} <span class="rl-muted">score {hit.score:.3f}</span></div></li>'
-    )
+        show_hits(result.candidate_model, result.candidate, other="live model", k=K)
 
 
 with told():

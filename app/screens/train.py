@@ -14,7 +14,7 @@ from app.components.text import counted, escaped, literal
 from app.jobs import training
 from app.services import promotion, runs
 from app.services.views import EvaluationView, ModelView, RunView
-from db.enums import ModelStage, RunStatus
+from db.enums import ModelStage, PromotionCause, RunStatus
 
 _ENDED = {
     RunStatus.DONE: "finished",
@@ -120,10 +120,12 @@ def _result(run: RunView) -> None:
         st.error(literal(run.message or "The log says why."), icon=":material/error:")
     elif run.message:
         st.caption(literal(run.message))
-    if run.evaluation is not None:
-        _compared(run.evaluation, run.model)
-    elif run.status is RunStatus.DONE:
+    newest = run.model.evaluation if run.model is not None and run.model.evaluation is not None else run.evaluation
+    if newest is not None:
+        _compared(newest, run.model)
+    elif run.model is not None:
         st.write("Not evaluated: there are no held-out queries with judgements by people.")
+        _promote(run.model, gate_passed=False)
     if run.points:
         with st.expander("Loss curve", key="train.curve"):
             show_loss(run.points)
@@ -136,17 +138,18 @@ def _compared(evaluation: EvaluationView, model: ModelView | None) -> None:
         show_gate(evaluation)
     with right:
         if model is not None:
-            _promote(evaluation, model)
+            _promote(model, gate_passed=evaluation.gate_passed is True)
     show_differences(evaluation)
     show_changes(evaluation)
 
 
-def _promote(evaluation: EvaluationView, model: ModelView) -> None:
+def _promote(model: ModelView, *, gate_passed: bool) -> None:
     if model.stage is ModelStage.LIVE:
         st.html(f"<p><strong>{escaped(model.name)} is live.</strong></p>")
         return
-    if evaluation.gate_passed:
+    if gate_passed:
         st.button("Promote", key="train.promote", type="primary", on_click=_go_live, args=(model.id, None))
+        st.caption(f"{literal(model.name)} becomes live at once; one click brings the old model back.")
         return
     with st.form("train.override", border=False):
         st.text_input("Reason to promote it all the same", key="train.reason", max_chars=2000)
@@ -189,10 +192,11 @@ def _history() -> None:
             for entry in promotions
         ],
     )
-    if promotions[0].previous is None:
+    depth = sum(-1 if entry.cause is PromotionCause.ROLLBACK else 1 for entry in promotions)
+    if depth <= 1:
         return
     with st.popover("Roll back", key="train.roll_back_menu"):
-        st.write(f"Make {literal(promotions[0].previous)} live again. One step, and it is done at once.")
+        st.write("The model that was live before this one becomes live again, at once.")
         with st.form("train.rollback", border=False):
             st.text_input("Reason", key="train.rollback_reason", max_chars=2000)
             st.form_submit_button("Roll back", key="train.rollback_submit", type="primary", on_click=_roll_back)

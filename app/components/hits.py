@@ -1,0 +1,48 @@
+"""A list of search hits, each with how it moved against the other model's list."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import streamlit as st
+
+from app.components.text import escaped, shortened
+from app.services.views import SearchHit
+
+_SNIPPET = 400
+
+
+def move_of(hit: SearchHit, *, other: str, k: int) -> tuple[str, str]:
+    """How a hit stands against the other list of k: the words, and the CSS class that goes with them."""
+    if hit.other_rank is None:
+        return f"not in the {other}'s first {k}", "rl-new"
+    if hit.other_rank == hit.rank:
+        return "same place", "rl-same"
+    steps = abs(hit.other_rank - hit.rank)
+    if hit.rank < hit.other_rank:
+        return f"▲ {steps} higher than in the {other} ({hit.other_rank})", "rl-up"
+    return f"▼ {steps} lower than in the {other} ({hit.other_rank})", "rl-down"
+
+
+def hits_html(hits: Sequence[SearchHit], *, other: str | None, k: int) -> str:
+    """The hits as an ordered list; `other` names the list they are compared with, None compares with nothing."""
+    return f'<ol class="rl-hits">{"".join(_hit(hit, other=other, k=k) for hit in hits)}</ol>'
+
+
+def _hit(hit: SearchHit, *, other: str | None, k: int) -> str:
+    move = ""
+    if other is not None:
+        words, css = move_of(hit, other=other, k=k)
+        move = f'<span class="rl-move {css}">{escaped(words)}</span> '
+    return (
+        f'<li><span class="rl-rank">{hit.rank}</span><div><h3 dir="auto">{escaped(hit.title or hit.passage_id)}</h3>'
+        f'<p dir="auto">{escaped(shortened(hit.text, _SNIPPET))}</p>'
+        f'{move}<span class="rl-muted">score {hit.score:.3f}</span></div></li>'
+    )
+
+
+def show_hits(model: str, hits: Sequence[SearchHit], *, other: str | None, k: int) -> None:
+    """A model's name and what it found."""
+    st.html(f'<p class="rl-muted">{escaped(model)}</p>{hits_html(hits, other=other, k=k) if hits else ""}')
+    if not hits:
+        st.write("Nothing found.")

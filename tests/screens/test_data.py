@@ -1,0 +1,55 @@
+"""The Data screen counts what is there, imports uploads and hands out exports."""
+
+from __future__ import annotations
+
+import json
+
+from app import state
+from app.bootstrap import Workspace
+from app.services import data
+
+
+def press(app, label: str):
+    app = next(button for button in app.button if button.label == label).click().run()
+    assert not app.exception
+    return app
+
+
+def test_the_counts_are_those_of_the_workspace(app, small: Workspace) -> None:
+    """A wrong count hides a failed import."""
+    screen = app("data")
+    metrics = {metric.label: metric.value for metric in screen.metric}
+    assert (metrics["Passages"], metrics["Train queries"], metrics["Held-out queries"]) == ("4", "3", "0")
+
+
+def test_an_upload_is_imported_under_its_own_name_and_bad_lines_are_listed(app, empty: Workspace) -> None:
+    """Lines left out in silence are missing from every later search."""
+    good = [json.dumps({"_id": f"p{number}", "title": "t", "text": f"passage {number}"}) for number in range(3)]
+    content = "\n".join([*good, "{ not json", ""]).encode()
+    screen = app("data")
+    screen.file_uploader[0].upload("corpus.jsonl", content, "application/jsonl").run()
+    press(screen, "Import")
+    assert data.get_data(empty).n_passages == 3
+    assert [source.name for source in data.get_data(empty).sources] == ["corpus.jsonl"]
+    assert "1 line could not be read" in screen.warning[0].value
+    report = " ".join(element.proto.body for element in screen.get("html"))
+    assert "Why it was left out" in report
+    assert ">4</td>" in report
+
+
+def test_a_file_that_cannot_be_used_is_refused_in_words(app, empty: Workspace) -> None:
+    """A traceback after an upload says nothing about the file."""
+    screen = app("data")
+    screen.file_uploader[0].upload("picture.png", b"\x89PNG\r\n\x1a\n\x00\xff", "image/png").run()
+    press(screen, "Import")
+    assert screen.warning or screen.error
+    assert data.get_data(empty).n_passages == 0
+
+
+def test_an_export_is_prepared_for_download(app, small: Workspace) -> None:
+    """An export that loses labels is found out only after a model was trained on it."""
+    screen = press(app("data"), "Prepare the export")
+    assert screen.get("download_button")[0].label.startswith("Download")
+    prepared = screen.session_state[state.EXPORT]
+    lines = [json.loads(line) for line in prepared.content.splitlines()]
+    assert len(lines) == prepared.n_rows >= 3
