@@ -275,8 +275,8 @@ def _make_trainer(
 def _freeze_lower_layers(model: SentenceTransformer, trainable: int) -> None:
     first = model[0]
     stacks = [module for module in first.modules() if isinstance(module, nn.ModuleList)]
-    if not stacks:
-        raise ValueError("trainable_layers is set, but the model has no stack of layers: set it to None")
+    if not stacks:  # static embeddings, for one: there is nothing below to freeze
+        return
     layers = max(stacks, key=len)
     for parameter in first.parameters():
         parameter.requires_grad_(False)

@@ -59,7 +59,9 @@ def in_right_order(model: Path) -> int:
 def test_training_lowers_the_loss_and_puts_answers_above_their_hard_negatives(tmp_path: Path, loss: str) -> None:
     """A run that reports success and has learnt nothing costs every label that went into it."""
     seen: list[TrainingProgress] = []
-    settings = TrainingSettings(loss=loss, epochs=5, batch_queries=4, learning_rate=5e-5, max_length=32)
+    settings = TrainingSettings(
+        loss=loss, epochs=5, batch_queries=4, learning_rate=5e-5, max_length=32, trainable_layers=None
+    )
     report = run(tmp_path / "model", settings=settings, on_progress=seen.append)
     assert in_right_order(default_model_path()) <= 1
     assert in_right_order(tmp_path / "model") >= 11
