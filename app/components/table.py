@@ -27,8 +27,9 @@ def table_html(
         for row in rows
     )
     title = f"<caption>{escaped(caption)}</caption>" if caption else ""
+    name = escaped(caption or ", ".join(headers))
     return (
-        f'<div class="rl-scroll" tabindex="0"><table class="rl-table">{title}'
+        f'<div class="rl-scroll" tabindex="0" role="region" aria-label="{name}"><table class="rl-table">{title}'
         f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
     )
 

@@ -39,7 +39,7 @@ SHOWN_PROBLEMS = 50
 
 
 def draw() -> None:
-    st.title("Data")
+    st.title("Data", anchor=False)
     show_notice("data")
     view = data.get_data(state.get_workspace())
     _counts(view)
@@ -65,7 +65,7 @@ def _counts(view: DataView) -> None:
 
 
 def _import() -> None:
-    st.header("Import")
+    st.header("Import", anchor=False)
     files = st.file_uploader(
         "Passages, queries, judgements, runs or suggestions",
         accept_multiple_files=True,
@@ -127,7 +127,7 @@ def _report(report: ImportReport) -> None:
 
 
 def _export(*, empty: bool) -> None:
-    st.header("Export")
+    st.header("Export", anchor=False)
     layout = st.selectbox("Layout", list(LAYOUTS), format_func=lambda name: LAYOUTS[name], key="data.layout")
     file_format: FileFormat = "jsonl"
     if layout not in DIRECTORIES:
@@ -169,7 +169,7 @@ def _prepare(layout: Layout, file_format: FileFormat) -> None:
 
 
 def _sources(view: DataView) -> None:
-    st.header("Where it came from")
+    st.header("Where it came from", anchor=False)
     if not view.sources:
         st.write("Nothing was imported yet.")
         return

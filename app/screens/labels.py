@@ -33,7 +33,7 @@ _WIDE = ("Query", "Passage", "Proposed", "Confidence", "Decision", "By people", 
 
 
 def draw() -> None:
-    st.title("Labels")
+    st.title("Labels", anchor=False)
     show_notice("labels")
     workspace = state.get_workspace()
     scale = reviewing.get_scale(workspace)
@@ -63,7 +63,7 @@ def draw() -> None:
 
 
 def _filters() -> tuple[str, str, str]:
-    first, second, third = st.columns([3, 3, 4], vertical_alignment="bottom")
+    first, second, third = st.columns([3, 3, 4])
     with first:
         decision = st.segmented_control(
             "Decision", list(_DECISIONS), default="All", required=True, key="labels.decision", on_change=_first_page
@@ -121,8 +121,10 @@ def _table(page: LabelPage, *, scale: ScaleView, narrow: bool) -> None:
         height=500,
         column_order=_NARROW if narrow else _WIDE,
         column_config={
-            "Query": st.column_config.TextColumn(width=165 if narrow else 220),
-            "Passage": st.column_config.TextColumn(width=125 if narrow else 190),
+            "Query": st.column_config.TextColumn(width=150 if narrow else 220),
+            "Passage": st.column_config.TextColumn(width=105 if narrow else 190),
+            "Proposed": st.column_config.TextColumn(width=135),
+            "Decision": st.column_config.TextColumn(width=80),
             "Confidence": st.column_config.ProgressColumn(format="percent", min_value=0.0, max_value=1.0, width=110),
             "Stated": st.column_config.TextColumn("Confidence is", width="medium"),
             "Why": st.column_config.TextColumn("Why decided so", width="medium"),

@@ -12,7 +12,7 @@ from app.services.views import Funnel, ModelView, OverviewView
 
 
 def draw() -> None:
-    st.title("Overview")
+    st.title("Overview", anchor=False)
     show_notice("overview")
     view = overview.get_overview(state.get_workspace(), criterion=state.get_criterion())
     _funnel(view.funnel, uncertified=view.uncertified)
@@ -26,15 +26,16 @@ def draw() -> None:
 
 
 def _funnel(funnel: Funnel, *, uncertified: bool) -> None:
-    proposed_note = "pairs a judge has graded"
+    proposed_note = "pairs a judge has answered for"
     if funnel.unreadable:
-        proposed_note += f"; {funnel.unreadable:,} more replies unreadable"
-    accepted_note = "by a threshold, uncertified" if uncertified else "under a certificate"
+        proposed_note += f", {funnel.unreadable:,} unreadably"
+    share = f"{funnel.accepted / funnel.proposed:.0%} of the proposed, " if funnel.proposed else ""
+    accepted_note = share + ("uncertified" if uncertified else "under a certificate")
     steps = (
         ("Candidates", funnel.candidates, "pairs put up for judging", ""),
         ("Proposed", funnel.proposed, proposed_note, ""),
         ("Accepted", funnel.accepted, accepted_note, ""),
-        ("Rejected", funnel.rejected, f"for people; {funnel.waiting:,} waiting", ""),
+        ("Rejected", funnel.rejected, f"not sure enough; {funnel.waiting:,} wait for people", ""),
         ("Audited", funnel.audited, "pairs graded by people", ""),
         ("Curated", funnel.curated, "people first, then accepted", "rl-last"),
     )
@@ -46,7 +47,7 @@ def _funnel(funnel: Funnel, *, uncertified: bool) -> None:
 
 
 def _next_steps(view: OverviewView) -> None:
-    st.header("Next")
+    st.header("Next", anchor=False)
     if not view.next_steps:
         st.write("Nothing is waiting. Import more queries, or ask the retriever something on the Search screen.")
     for step in view.next_steps:
@@ -60,7 +61,7 @@ def _next_steps(view: OverviewView) -> None:
 
 
 def _live(live: ModelView | None) -> None:
-    st.header("Live model")
+    st.header("Live model", anchor=False)
     if live is None:
         st.write("No model is live yet. Import passages first; the built-in encoder then serves until one is trained.")
         return
@@ -78,7 +79,7 @@ def _live(live: ModelView | None) -> None:
 
 
 def _cost(view: OverviewView) -> None:
-    st.header("Cost so far")
+    st.header("Cost so far", anchor=False)
     tokens = view.prompt_tokens + view.completion_tokens
     if view.cost_usd is not None:
         st.metric("Proposals", f"${view.cost_usd:,.2f}")

@@ -13,7 +13,7 @@ K = 10
 
 
 def draw() -> None:
-    st.title("Search")
+    st.title("Search", anchor=False)
     with st.form("search.form", border=False):
         left, right = st.columns([5, 1], vertical_alignment="bottom")
         with left:
@@ -37,16 +37,16 @@ def draw() -> None:
     with st.spinner("Searching"):
         result = search.search(state.get_workspace(), question=question, k=K)
     if result.candidate_model is None:
-        st.header("Live model")
+        st.header("Live model", anchor=False)
         st.caption("No candidate to compare with yet. Train one on the Train screen.")
         show_hits(result.live_model, result.live, other=None, k=K)
         return
     left, right = st.columns(2, gap="large")
     with left:
-        st.header("Live model")
+        st.header("Live model", anchor=False)
         show_hits(result.live_model, result.live, other="candidate", k=K)
     with right:
-        st.header("Candidate")
+        st.header("Candidate", anchor=False)
         show_hits(result.candidate_model, result.candidate, other="live model", k=K)
 
 

@@ -24,7 +24,7 @@ _ENDED = {
 
 
 def draw() -> None:
-    st.title("Train")
+    st.title("Train", anchor=False)
     show_notice("train")
     latest = runs.get_latest_run(state.get_workspace())
     if latest is not None and latest.status.is_active:
@@ -79,7 +79,7 @@ def watch(run_id: int) -> None:
         if not run.status.is_active:
             st.rerun()
         queued = run.status is RunStatus.QUEUED
-        st.header("Waiting to start" if queued else "Retraining")
+        st.header("Waiting to start" if queued else "Retraining", anchor=False)
         share = min(1.0, run.done / run.total) if run.total else 0.0
         steps = f" ({run.done:,} of {run.total:,})" if run.total else ""
         st.progress(share, text=f"{literal(run.stage)}{steps}")
@@ -113,7 +113,7 @@ def _about(run: RunView) -> str:
 
 
 def _result(run: RunView) -> None:
-    st.header(f"Run {run.id} {_ENDED.get(run.status, run.status.value)}")
+    st.header(f"Run {run.id} {_ENDED.get(run.status, run.status.value)}", anchor=False)
     ended = f"Ended {run.finished_at:%Y-%m-%d %H:%M}." if run.finished_at else ""
     st.caption(f"{_about(run)} {literal(ended)}")
     if run.status is RunStatus.FAILED:
@@ -177,7 +177,7 @@ def _history() -> None:
     promotions = promotion.list_promotions(state.get_workspace(), limit=20)
     if not promotions:
         return
-    st.header("What was live")
+    st.header("What was live", anchor=False)
     show_table(
         ["When", "Model", "Before it", "By", "Who", "Reason"],
         [

@@ -19,8 +19,8 @@ def test_the_funnel_shows_every_step_with_its_number(app) -> None:
     assert [funnel.index(step) for step in steps] == sorted(funnel.index(step) for step in steps)
     assert "<span>Candidates</span><b>12</b>" in funnel
     assert "<span>Accepted</span><b>3</b>" in funnel
-    assert "uncertified" in funnel
-    assert "9 waiting" in funnel
+    assert "25% of the proposed, uncertified" in funnel
+    assert "9 wait for people" in funnel
 
 
 @pytest.mark.usefixtures("small")
