@@ -1,0 +1,128 @@
+"""The key handler in a real browser: fast, held, repeated and foreign keys never grade a card that was not meant."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).parent
+ROOT = HERE.parents[1]
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The desk of `keys_app.py`, served by Streamlit."""
+    port = free_port()
+    command = [sys.executable, "-m", "streamlit", "run", str(HERE / "keys_app.py"), "--server.headless", "true"]
+    with (tmp_path_factory.mktemp("keys") / "streamlit.log").open("wb") as log:
+        server = subprocess.Popen([*command, "--server.port", str(port)], cwd=ROOT, stdout=log, stderr=log)
+    deadline = time.monotonic() + 60
+    while True:
+        try:
+            urllib.request.urlopen(f"http://127.0.0.1:{port}/_stcore/health", timeout=2).close()
+            break
+        except OSError:
+            assert server.poll() is None, "Streamlit ended before it answered"
+            assert time.monotonic() < deadline, "Streamlit did not answer within a minute"
+            time.sleep(0.2)
+    yield f"http://127.0.0.1:{port}"
+    server.terminate()
+    server.wait(timeout=20)
+
+
+@pytest.fixture
+def page(address: str) -> Iterator[object]:
+    """A fresh browser page on the desk, its handler ready."""
+    from playwright.sync_api import sync_playwright
+
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    with sync_playwright() as playwright:
+        if chromium is None and not Path(playwright.chromium.executable_path).exists():
+            message = "no Chromium: install it with apt, or run: playwright install chromium"
+            if os.environ.get("CI") == "true":
+                pytest.fail(message)
+            pytest.skip(message)
+        browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
+        opened = browser.new_page()
+        opened.goto(address)
+        opened.wait_for_selector("[data-card]")
+        opened.wait_for_timeout(1500)
+        yield opened
+        browser.close()
+
+
+def log_of(page) -> list[str]:
+    """What the server dealt with, once it has gone quiet."""
+    before = ""
+    while (now := page.locator("code").inner_text()) != before:
+        before = now
+        page.wait_for_timeout(600)
+    return [] if now.strip() == "nothing" else now.strip().splitlines()
+
+
+@pytest.mark.parametrize("gap", [20, 80, 400])
+def test_however_fast_the_keys_come_each_card_is_graded_once_and_in_order(page, gap: int) -> None:
+    """A press that slips to the next card is a wrong label that nobody sees."""
+    for number in range(10):
+        page.keyboard.press(str(number % 4))
+        page.wait_for_timeout(gap)
+    log = log_of(page)
+    assert log
+    assert [entry.split()[:2] for entry in log] == [["graded", f"card-{number}"] for number in range(len(log))]
+
+
+def test_a_held_key_grades_one_card(page) -> None:
+    """A key held for half a second once graded six cards."""
+    for _ in range(15):
+        page.keyboard.down("2")  # after the first, Playwright sends these as auto-repeat
+        page.wait_for_timeout(40)
+    page.keyboard.up("2")
+    assert log_of(page) == ["graded card-0 2"]
+
+
+def test_keys_that_are_not_ours_do_nothing(page) -> None:
+    """A shortcut of the browser, or a number typed into a note, must not grade."""
+    for key in ("Control+1", "Alt+2", "Meta+3", "4", "9", "c", "r"):
+        page.keyboard.press(key)
+    page.get_by_label("note").click()
+    page.keyboard.type("3 of 0")
+    page.keyboard.press("Tab")
+    assert log_of(page) == []
+
+
+def test_a_press_that_leaves_the_same_card_lets_keys_count_again(page) -> None:
+    """An undo with nothing to undo must not leave a dead keyboard."""
+    page.keyboard.press("u")
+    assert log_of(page) == ["undo"]
+    page.keyboard.press("1")
+    assert log_of(page) == ["undo", "graded card-0 1"]
+
+
+def test_a_double_click_grades_one_card(page) -> None:
+    """The second click falls where the next card's button stands."""
+    page.get_by_role("button", name="grade").dblclick()
+    assert log_of(page) == ["graded card-0 button"]
