@@ -138,9 +138,18 @@ def _compared(evaluation: EvaluationView, model: ModelView | None) -> None:
         show_gate(evaluation)
     with right:
         if model is not None:
-            _promote(model, gate_passed=evaluation.gate_passed is True)
+            _promote(model, gate_passed=evaluation.gate_passed is True and not _stale(evaluation, model))
     show_differences(evaluation)
     show_changes(evaluation)
+
+
+def _stale(evaluation: EvaluationView, model: ModelView) -> bool:
+    """Whether it was compared with another model than the live one; the gate then lapses, and the screen says so."""
+    live = promotion.get_live_view(state.get_workspace())
+    if live is None or live.id == model.id or live.name == evaluation.baseline:
+        return False
+    st.caption(literal(f"Compared with {evaluation.baseline or 'no model'}, but {live.name} is live now."))
+    return True
 
 
 def _promote(model: ModelView, *, gate_passed: bool) -> None:
