@@ -481,6 +481,8 @@ def _fill(session: Session, stage: sa.Table, rows: Sequence[tuple[object, ...]])
     names = [column.name for column in stage.columns]
     if rows:
         session.execute(sa.insert(stage), [dict(zip(names, row, strict=True)) for row in rows])
+        if session.get_bind().dialect.name == "postgresql":
+            session.execute(sa.text(f"ANALYZE {stage.name}"))  # nobody else does it for a temporary table
 
 
 def _add_pairs(session: Session, stage: sa.Table) -> None:

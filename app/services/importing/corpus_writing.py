@@ -38,7 +38,7 @@ def write_passages(run: ImportRun, lines: Iterable[Line[NewPassage] | Refused]) 
                     run.counts["passages changed"] += 1
                 else:
                     run.refuse(Refused(line.file, line.line, _taken("passage", row.external_id)))
-                    run.seen.meet(REFUSED_PASSAGE, row.external_id, content="")
+                    run.refuse_id(REFUSED_PASSAGE, row.external_id)
             corpus.add_passages(session, new, source_id=run.source_id, now=run.now)
         run.advance("passages", len(batch))
 
@@ -154,7 +154,7 @@ def _write_query_batch(
             slot = clusters.slots[old.cluster_id]
             if reason := _correct_query(run, session, row, old, clusters):
                 run.refuse(Refused(line.file, line.line, reason))
-                run.seen.meet(REFUSED_QUERY, row.external_id, content="")
+                run.refuse_id(REFUSED_QUERY, row.external_id)
                 continue
         kept.append(row)
         if row.split is not None:

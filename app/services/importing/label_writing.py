@@ -72,10 +72,10 @@ class Ids:
         )
 
     def _get(self, known: Mapping[str, int], external_id: str, what: str, refused: str) -> int:
-        clean_id(external_id, f"{what} id")
         if external_id not in known:
+            clean_id(external_id, f"{what} id")
             raise BadLine(f"there is no {what} with the id {shown(external_id)}")
-        if self._run.seen.has(refused, external_id):
+        if self._run.counts["ids refused"] and self._run.seen.has(refused, external_id):
             raise BadLine(f"the {what} {shown(external_id)} was refused in this import: its id means another text here")
         return known[external_id]
 

@@ -54,6 +54,11 @@ class ImportRun:
         if len(self._unwritten) >= BATCH:
             self.write_problems()
 
+    def refuse_id(self, what: str, external_id: str) -> None:
+        """Remembers that in this import the id means another text than in the workspace."""
+        self.seen.meet(what, external_id, content="")
+        self.counts["ids refused"] += 1
+
     def write_problems(self) -> None:
         """Stores the refused lines met since the last time."""
         if self._unwritten:
