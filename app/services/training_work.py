@@ -1,6 +1,6 @@
 """What a worker does for a training run, in steps that can each be repeated: train, index, evaluate, finish.
 
-Each step reads what it needs from the database and writes its result there before it returns, so a worker that is killed
+Each step reads what it needs from the database and writes its result there before it returns: a killed worker
 resumes at the step it was in, and a repeated step finds what the first attempt stored.
 """
 

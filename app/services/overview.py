@@ -1,0 +1,90 @@
+"""The workspace at a glance, and what to do next."""
+
+from __future__ import annotations
+
+from sqlalchemy.orm import Session
+
+from annotator.types import Criterion
+from app.bootstrap import Workspace
+from app.services.models import model_view
+from app.services.views import Funnel, ModelView, NextStep, OverviewView
+from db.enums import RunStatus, Split
+from db.queries import counts
+from db.queries.queue import count_waiting
+from db.queries.registry import get_live, latest_candidate
+from db.queries.training import get_active_run, get_run_of_model, list_curated
+
+
+def get_overview(workspace: Workspace, *, criterion: Criterion = Criterion.RELEVANCE) -> OverviewView:
+    """Everything the Overview shows, read in one snapshot."""
+    with workspace.sessions.read() as session:
+        pairs = counts.count_pairs(session, criterion=criterion)
+        prompt_tokens, completion_tokens, cost, unpriced = counts.sum_usage(session, criterion=criterion)
+        judges = counts.list_active_judges(session, criterion=criterion)
+        live = get_live(session)
+        funnel = Funnel(
+            candidates=pairs.candidates,
+            proposed=pairs.proposed,
+            unreadable=pairs.unreadable,
+            accepted=pairs.accepted,
+            rejected=pairs.rejected,
+            audited=pairs.audited,
+            curated=pairs.curated,
+            waiting=count_waiting(session, criterion=criterion),
+        )
+        queries = counts.count_queries(session)
+        n_passages = counts.count_passages(session)
+        live_view = None if live is None else model_view(session, live)
+        return OverviewView(
+            workspace=workspace.settings.name,
+            criterion=criterion,
+            n_queries=queries,
+            n_passages=n_passages,
+            funnel=funnel,
+            cost_usd=None if unpriced else cost,
+            prompt_tokens=prompt_tokens,
+            completion_tokens=completion_tokens,
+            judges=tuple(judge.name for judge in judges),
+            uncertified=counts.count_uncertified(session, criterion=criterion) > 0 or funnel.accepted == 0,
+            live=live_view,
+            next_steps=_next_steps(
+                session, funnel=funnel, queries=queries, n_passages=n_passages, live=live_view, criterion=criterion
+            ),
+        )
+
+
+def _next_steps(
+    session: Session,
+    *,
+    funnel: Funnel,
+    queries: dict[str, int],
+    n_passages: int,
+    live: ModelView | None,
+    criterion: Criterion,
+) -> tuple[NextStep, ...]:
+    if n_passages == 0:
+        return (NextStep("Import the passages your retriever searches.", "data", "relabel import PATH"),)
+    if not queries:
+        return (NextStep("Import questions people ask.", "data", "relabel import QUESTIONS.txt"),)
+    if funnel.candidates == 0:
+        return (NextStep("Pool candidates for the questions.", None, "relabel pool"),)
+    if funnel.proposed == 0:
+        return (NextStep("Have a judge propose grades for the candidates.", None, "relabel label"),)
+    steps: list[NextStep] = []
+    active = get_active_run(session)
+    candidate = latest_candidate(session)
+    candidate_run = None if candidate is None else get_run_of_model(session, candidate.id)
+    if active is not None:
+        verb = "is waiting for a worker" if active.status is RunStatus.QUEUED else "is running"
+        steps.append(NextStep(f"A training run {verb}. Follow it.", "train", None))
+    elif candidate is not None and candidate_run is not None and (live is None or candidate.id > live.id):
+        steps.append(NextStep(f"A candidate, {candidate.name}, waits for your decision.", "train", None))
+    if funnel.waiting:
+        steps.append(NextStep(f"Review: {funnel.waiting:,} pairs wait for a person.", "review", None))
+    if not queries.get(Split.HELD_OUT):
+        steps.append(
+            NextStep("No question is held out, so no model can prove that it got better. Import some.", "data", None)
+        )
+    if active is None and list_curated(session, criterion=criterion):
+        steps.append(NextStep("Retrain on the curated labels.", "train", "relabel train"))
+    return tuple(steps)

@@ -1,0 +1,116 @@
+"""How many of everything: the funnel, the splits, what it cost."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from annotator.types import Criterion, SuggestionStatus
+from db.enums import Outcome
+from db.models import Candidate, Decision, JudgeRow, PairState, Passage, Query, QueryCluster, Suggestion
+
+
+@dataclass(frozen=True, slots=True)
+class PairCounts:
+    """Pairs by what happened to them, of those a judge proposed for (but `candidates`, which counts all pooled)."""
+
+    candidates: int
+    proposed: int
+    unreadable: int
+    accepted: int
+    rejected: int
+    audited: int
+    curated: int
+
+
+def count_pairs(session: Session, *, criterion: Criterion) -> PairCounts:
+    """The funnel's numbers."""
+    proposed = PairState.suggestion_id.is_not(None)
+
+    def of(condition: sa.ColumnElement[bool]) -> sa.ColumnElement[int]:
+        return sa.func.coalesce(sa.func.sum(sa.case((condition, 1), else_=0)), 0)
+
+    row = session.execute(
+        sa.select(
+            of(proposed),
+            of(Suggestion.status == SuggestionStatus.UNREADABLE),
+            of(PairState.outcome == Outcome.ACCEPTED),
+            of(PairState.outcome == Outcome.REJECTED),
+            of(sa.and_(proposed, PairState.review_id.is_not(None))),
+            of(sa.and_(proposed, PairState.curated_grade.is_not(None))),
+        )
+        .select_from(PairState)
+        .outerjoin(Suggestion, Suggestion.id == PairState.suggestion_id)
+        .where(PairState.criterion == criterion)
+    ).one()
+    candidates = session.scalar(sa.select(sa.func.count()).select_from(Candidate)) or 0
+    return PairCounts(candidates, *(int(value) for value in row))
+
+
+def count_uncertified(session: Session, *, criterion: Criterion) -> int:
+    """Accepted suggestions that no certificate stands behind."""
+    return (
+        session.scalar(
+            sa.select(sa.func.count())
+            .select_from(PairState)
+            .join(Decision, Decision.id == PairState.decision_id)
+            .where(
+                PairState.criterion == criterion,
+                PairState.outcome == Outcome.ACCEPTED,
+                Decision.certificate_id.is_(None),
+            )
+        )
+        or 0
+    )
+
+
+def count_queries(session: Session) -> dict[str, int]:
+    """Queries by split; those without one under "none"."""
+    rows = session.execute(
+        sa.select(QueryCluster.split, sa.func.count(Query.id))
+        .join(Query, Query.cluster_id == QueryCluster.id)
+        .group_by(QueryCluster.split)
+    )
+    return {"none" if split is None else str(split): count for split, count in rows}
+
+
+def count_passages(session: Session) -> int:
+    """How many passages the workspace holds."""
+    return session.scalar(sa.select(sa.func.count()).select_from(Passage)) or 0
+
+
+def sum_usage(session: Session, *, criterion: Criterion) -> tuple[int, int, float, int]:
+    """Prompt tokens, completion tokens, US dollars known, and suggestions with tokens but no known price."""
+    unpriced = sa.case(
+        (sa.and_(Suggestion.cost_usd.is_(None), Suggestion.prompt_tokens + Suggestion.completion_tokens > 0), 1),
+        else_=0,
+    )
+    row = session.execute(
+        sa.select(
+            sa.func.coalesce(sa.func.sum(Suggestion.prompt_tokens), 0),
+            sa.func.coalesce(sa.func.sum(Suggestion.completion_tokens), 0),
+            sa.func.coalesce(sa.func.sum(Suggestion.cost_usd), 0.0),
+            sa.func.coalesce(sa.func.sum(unpriced), 0),
+        ).where(Suggestion.criterion == criterion)
+    ).one()
+    return int(row[0]), int(row[1]), float(row[2]), int(row[3])
+
+
+def list_active_judges(session: Session, *, criterion: Criterion) -> list[JudgeRow]:
+    """The judges behind the current suggestions."""
+    return list(
+        session.scalars(
+            sa.select(JudgeRow)
+            .where(
+                JudgeRow.id.in_(
+                    sa.select(Suggestion.judge_id)
+                    .join(PairState, PairState.suggestion_id == Suggestion.id)
+                    .where(PairState.criterion == criterion)
+                    .distinct()
+                )
+            )
+            .order_by(JudgeRow.name)
+        )
+    )
