@@ -91,9 +91,15 @@ class Settings(BaseSettings):
 
     @classmethod
     def settings_customise_sources(
-        cls, settings_cls: type[BaseSettings], init_settings: PydanticBaseSettingsSource, **sources: Any
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        return (sources["env_settings"], init_settings)
+        """The environment above the file, whose values come as arguments; nothing else is read."""
+        return (env_settings, init_settings)
 
 
 def load_settings(workspace: Path) -> Settings:
@@ -135,7 +141,7 @@ def settings_from(workspace: Path, values: dict[str, Any], *, origin: str = "set
 
 
 def find_workspace(given: Path | None) -> Path:
-    """The workspace meant: the one given, else `RELABEL_WORKSPACE`, else the nearest `relabel.toml` upwards from here."""
+    """The workspace meant: the one given, else `RELABEL_WORKSPACE`, else the nearest `relabel.toml` upwards."""
     if given is not None:
         return given
     if named := os.environ.get("RELABEL_WORKSPACE"):

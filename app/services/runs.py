@@ -191,3 +191,10 @@ def is_worker_alive(workspace: Workspace) -> bool:
     """Whether a worker said so within the last half minute."""
     with workspace.sessions.read() as session:
         return worker_alive(workspace, session)
+
+
+def get_active(workspace: Workspace) -> tuple[int, str] | None:
+    """The id and workflow id of the run that is queued or running, or None."""
+    with workspace.sessions.read() as session:
+        run = training_queries.get_active_run(session)
+        return None if run is None else (run.id, run.workflow_id)

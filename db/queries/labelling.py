@@ -64,7 +64,7 @@ def store_proposals(
     definitions: dict[int, int | None],
     now: datetime,
 ) -> None:
-    """Appends suggestions, each the current one of its pair from now on; `definitions`: the definition shown, by pair."""
+    """Appends suggestions, each current for its pair from now on; `definitions`: the definition shown, by pair."""
     for proposal in proposals:
         suggestion = Suggestion(
             pair_id=proposal.pair_id,

@@ -1,0 +1,53 @@
+"""The worker: one process for each workspace directory that does the long work and says that it lives."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+from filelock import FileLock, Timeout
+
+from app.bootstrap import Workspace
+from app.errors import Conflict
+from app.jobs import training
+from app.jobs.durable import launched
+from app.services import runs, training_work
+
+BEAT_SECONDS = 5.0
+
+
+def run_worker(
+    workspace: Workspace, *, stop: threading.Event, until: Callable[[], bool] | None = None, poll_seconds: float = 0.5
+) -> None:
+    """Works until `stop` is set, or until `until` says that there is nothing left to wait for.
+
+    Raises:
+        Conflict: another worker already works on this workspace directory.
+    """
+    lock = FileLock(workspace.settings.workspace / "worker.lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as exc:
+        raise Conflict(
+            f"{lock.lock_file} is held", user_message="A worker is already running for this workspace."
+        ) from exc
+    try:
+        training_work.remove_leftovers(workspace)
+        training.register(workspace)
+        training.resume(workspace)
+        beating = threading.Thread(target=_beat, args=(workspace, stop), daemon=True)
+        beating.start()
+        with launched(workspace):
+            while not stop.wait(poll_seconds):
+                if until is not None and until():
+                    break
+        stop.set()
+        beating.join(timeout=BEAT_SECONDS)
+    finally:
+        lock.release()
+
+
+def _beat(workspace: Workspace, stop: threading.Event) -> None:
+    runs.beat(workspace)
+    while not stop.wait(BEAT_SECONDS):
+        runs.beat(workspace)
