@@ -6,9 +6,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from urllib.parse import urlsplit
 
+from annotator.judges.base import Judge
+from annotator.judges.reply_cache import ReplyCache
 from annotator.types import Scale
 from app.config import Settings, load_settings
+from app.errors import SettingsInvalid
 from db.session import Sessions, connect, upgrade
 
 
@@ -30,6 +34,46 @@ class Workspace:
 
     def close(self) -> None:
         self.sessions.dispose()
+
+
+def make_judge(settings: Settings, scale: Scale, cache: ReplyCache) -> Judge:
+    """The judge that proposes: the LLM where a key or endpoint is set, else the built-in local judge.
+
+    Raises:
+        SettingsInvalid: an LLM is asked for and neither a key nor an endpoint is set.
+    """
+    if not settings.has_llm:
+        from annotator.judges.local import LocalJudge
+
+        return LocalJudge(scale)
+    from annotator.judges.openai_chat import OpenAIChatJudge, Price, make_client
+    from annotator.prompts.loader import load_prompt
+
+    if settings.openai_api_key is None and settings.openai_base_url is None:
+        raise SettingsInvalid(
+            "judge = llm without OPENAI_API_KEY or OPENAI_BASE_URL",
+            user_message='Set OPENAI_API_KEY, or OPENAI_BASE_URL for a server of your own, or use judge = "local".',
+        )
+    # Servers of one's own often ask for no key, but the client insists on some.
+    key = "none" if settings.openai_api_key is None else settings.openai_api_key.get_secret_value()
+    price_in, price_out = settings.llm_price_in_per_million_usd, settings.llm_price_out_per_million_usd
+    return OpenAIChatJudge(
+        make_client(api_key=key, base_url=settings.openai_base_url, timeout=settings.llm_timeout_seconds),
+        model=settings.llm_model,
+        prompt=load_prompt(),
+        scale=scale,
+        cache=cache,
+        concurrency=settings.llm_concurrency,
+        max_completion_tokens=settings.llm_max_completion_tokens,
+        price=None if price_in is None or price_out is None else Price(price_in, price_out),
+    )
+
+
+def judge_host(settings: Settings) -> str | None:
+    """The host that receives the texts when the LLM is asked, or None when nothing leaves this machine."""
+    if not settings.has_llm:
+        return None
+    return urlsplit(settings.openai_base_url or "https://api.openai.com/v1").netloc
 
 
 def open_workspace(path: Path) -> Workspace:

@@ -1,4 +1,4 @@
-"""Running the application: the Streamlit server and the worker as child processes, the worker started again if it dies."""
+"""Running the application: the Streamlit server and the worker as child processes, a dead worker started again."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def serve(settings: Settings, *, port: int | None = None, announce: Callable[[st
 
 
 def _start_worker(environment: dict[str, str]) -> subprocess.Popen[bytes]:
-    return subprocess.Popen([sys.executable, "-m", "app.cli", "worker"], cwd=ROOT, env=environment)
+    return subprocess.Popen([sys.executable, "-m", "app.cli", "worker", "--with-parent"], cwd=ROOT, env=environment)
 
 
 def _answers(address: str) -> bool:

@@ -1,13 +1,15 @@
-"""Retraining as a durable workflow: one step each for training, indexing and evaluating, resumed where a kill left it."""
+"""Retraining as a durable workflow: train, index and evaluate, a step each, resumed where a kill left it."""
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 
 from dbos import DBOS
 
 from annotator.types import Criterion
 from app.bootstrap import Workspace
+from app.errors import Conflict
 from app.jobs.durable import enqueue
 from app.services import runs, training_work
 from db.enums import RunStatus
@@ -16,15 +18,50 @@ WORKFLOW = "retrain"
 _log = logging.getLogger(__name__)
 
 
-def start(workspace: Workspace, *, person: str, criterion: Criterion = Criterion.RELEVANCE) -> int:
+def start(
+    workspace: Workspace,
+    *,
+    person: str,
+    criterion: Criterion = Criterion.RELEVANCE,
+    overrides: dict[str, object] | None = None,
+) -> int:
     """Asks for a retraining on the curated labels; returns the run's id, that of the active run if there is one.
 
     Raises:
         NothingToDo: there is nothing to train on yet.
     """
-    run_id, workflow_id, _ = runs.create_run(workspace, person=person, criterion=criterion)
+    run_id, workflow_id, _ = runs.create_run(workspace, person=person, criterion=criterion, overrides=overrides)
     # Enqueued again on every click: if a crash came between the row and the queue, the next click mends it.
     enqueue(workspace, workflow=WORKFLOW, workflow_id=workflow_id, argument=run_id)
+    return run_id
+
+
+def run_here(
+    workspace: Workspace,
+    *,
+    person: str,
+    criterion: Criterion = Criterion.RELEVANCE,
+    overrides: dict[str, object] | None = None,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> int:
+    """Retrains in this process, without queue or worker, and returns the run's id when it is over, well or not.
+
+    Raises:
+        NothingToDo: there is nothing to train on yet.
+        Conflict: another run is queued or running.
+    """
+    run_id, _, new = runs.create_run(workspace, person=person, criterion=criterion, overrides=overrides)
+    if not new:
+        raise Conflict(f"training run {run_id} is going on already; wait for it or cancel it")
+    try:
+        for step in (training_work.train_step, training_work.index_step, training_work.evaluate_step):
+            step(workspace, run_id, on_progress=on_progress)
+    except BaseException as exc:
+        _close_after(workspace, run_id, exc)
+        if not isinstance(exc, Exception):
+            raise
+    else:
+        training_work.finish(workspace, run_id, RunStatus.DONE)
     return run_id
 
 
@@ -49,18 +86,22 @@ def register(workspace: Workspace) -> None:
             train(run_id)
             index(run_id)
             evaluate(run_id)
-        except training_work.CANCELLED:
-            return _close(workspace, run_id, RunStatus.CANCELLED)
-        except training_work.OUR_ERRORS as exc:
-            _log.warning("training run %s failed: %s", run_id, exc)
-            return _close(workspace, run_id, RunStatus.FAILED, exc.user_message)
-        except Exception as exc:  # whatever it is, the run must not look as if it were still going
-            _log.exception("training run %s failed", run_id)
-            return _close(workspace, run_id, RunStatus.FAILED, f"Something unexpected: {type(exc).__name__}: {exc}")
-        return _close(workspace, run_id, RunStatus.DONE)
+        except Exception as exc:
+            return _close_after(workspace, run_id, exc)
+        training_work.finish(workspace, run_id, RunStatus.DONE)
+        return str(RunStatus.DONE)
 
 
-def _close(workspace: Workspace, run_id: int, status: RunStatus, message: str = "") -> str:
+def _close_after(workspace: Workspace, run_id: int, exc: BaseException) -> str:
+    """Closes a run that an error ended: whatever it was, the run must not look as if it were still going."""
+    status, message = RunStatus.FAILED, f"Something unexpected: {type(exc).__name__}: {exc}"
+    if isinstance(exc, (*training_work.CANCELLED, KeyboardInterrupt)):
+        status, message = RunStatus.CANCELLED, ""
+    elif isinstance(exc, training_work.OUR_ERRORS):
+        message = exc.user_message
+        _log.warning("training run %s failed: %s", run_id, exc)
+    else:
+        _log.error("training run %s failed", run_id, exc_info=exc)
     training_work.finish(workspace, run_id, status, message)
     return str(status)
 

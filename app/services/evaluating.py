@@ -16,7 +16,7 @@ from app.services.views import DifferenceView, EvaluationView, MeasureView, Quer
 from db.enums import Split
 from db.models import Evaluation, ModelVersion
 from db.queries import training as training_queries
-from db.queries.registry import get_model_or_raise
+from db.queries.registry import get_live, get_model_or_raise
 from retriever.types import Comparison, Difference, GateVerdict
 from retriever.types import Evaluation as Measured
 
@@ -215,3 +215,24 @@ def evaluation_view(session: Session, row: Evaluation) -> EvaluationView:
 
 def _measures(values: Mapping[str, float], n: int) -> tuple[MeasureView, ...]:
     return tuple(MeasureView(name, value, n) for name, value in values.items() if name != "unjudged@10")
+
+
+def evaluate_model(
+    workspace: Workspace, *, model_id: int, split: Split = Split.HELD_OUT, progress: Progress | None = None
+) -> EvaluationView:
+    """Measures a model on a split; one that is not live is compared with the live one, which counts as a look.
+
+    Raises:
+        NotFound: there is no such model.
+        NothingToDo: people judged nothing relevant in this split yet.
+    """
+    with workspace.sessions.read() as session:
+        model = get_model_or_raise(session, model_id)
+        live = get_live(session)
+        baseline = live if live is not None and live.id != model.id else None
+        label_sets = training_queries.label_sets_of(session, [m.id for m in (baseline, model) if m is not None])
+    evaluation_id = run_evaluation(
+        workspace, model=model, baseline=baseline, label_set_ids=label_sets, split=split, progress=progress
+    )
+    with workspace.sessions.read() as session:
+        return evaluation_view(session, session.get_one(Evaluation, evaluation_id))

@@ -7,6 +7,7 @@ card it was meant for, or be refused with `Conflict`; it never reaches the next 
 from __future__ import annotations
 
 import secrets
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 import sqlalchemy as sa
@@ -21,10 +22,15 @@ from app.services.views import Card, ReviewProgress, ScaleView, UndoneView
 from db.enums import ReviewAction, Visibility
 from db.models import Lease, Pair, PairState, Passage, Person, Query, Review
 from db.queries import queue
-from db.queries.people import list_reviewers, person_named
+from db.queries.pairs import get_record_or_raise
+from db.queries.people import list_reviewers, person_named, take_turn
 from db.queries.states import GRADING, refresh_state, standing_reviews
 
-_CLAIM_TRIES = 20
+_TRIES = 20
+
+
+class _Taken(Exception):
+    """Another person answered the pair between our look at the queue and our lease."""
 
 
 def get_scale(workspace: Workspace) -> ScaleView:
@@ -52,6 +58,21 @@ def ensure_person(workspace: Workspace, *, name: str) -> str:
         return person_named(session, cleaned, now=workspace.now()).name
 
 
+@dataclass(frozen=True, slots=True)
+class WaitingPair:
+    """A pair in the queue; query and passage by their ids outside the database."""
+
+    pair_id: int
+    query_id: str
+    passage_id: str
+
+
+def list_waiting(workspace: Workspace, *, criterion: Criterion = Criterion.RELEVANCE) -> list[WaitingPair]:
+    """The audit queue in the order it is served, leased or not."""
+    with workspace.sessions.read() as session:
+        return [WaitingPair(*row) for row in queue.list_waiting(session, criterion=criterion)]
+
+
 def claim(
     workspace: Workspace, *, person: str, criterion: Criterion = Criterion.RELEVANCE, pair_id: int | None = None
 ) -> Card | None:
@@ -63,13 +84,17 @@ def claim(
         Conflict: the pair asked for is open at somebody else's.
         NotFound: the pair asked for does not exist.
     """
-    for _ in range(_CLAIM_TRIES):
+    for _ in range(_TRIES):
         try:
             with workspace.sessions.begin() as session:
                 return _claim(workspace, session, person=person, criterion=criterion, pair_id=pair_id)
-        except IntegrityError:
+        except (IntegrityError, _Taken):
             continue  # another person took the pair between our look and our lease
-    raise Conflict("many people are asking for cards at once", user_message="The queue is busy. Try again in a moment.")
+    raise _busy()
+
+
+def _busy() -> Conflict:
+    return Conflict("many people ask for cards at once", user_message="The queue is busy. Try again in a moment.")
 
 
 def _claim(
@@ -77,6 +102,7 @@ def _claim(
 ) -> Card | None:
     now = workspace.now()
     person_id = person_named(session, person, now=now).id
+    take_turn(session, person_id)
     lease = queue.get_open_lease(session, person_id=person_id, criterion=criterion, now=now)
     if lease is not None and pair_id in (None, lease.pair_id):
         lease.expires_at = now + timedelta(minutes=workspace.settings.review_minutes)
@@ -85,15 +111,18 @@ def _claim(
         entry = queue.next_entry(session, criterion=criterion, person_id=person_id, now=now)
         if entry is None:
             return None
-        pair_id = entry.pair_id
-    elif (holder := queue.get_holder(session, pair_id=pair_id, criterion=criterion, now=now)) is not None:
+        lease = _lease(workspace, session, pair_id=entry.pair_id, criterion=criterion, person_id=person_id, now=now)
+        if not queue.is_waiting(session, criterion=criterion, pair_id=entry.pair_id):
+            raise _Taken
+        return _card(session, lease)
+    get_record_or_raise(session, pair_id=pair_id, criterion=criterion)
+    if (holder := queue.get_holder(session, pair_id=pair_id, criterion=criterion, now=now)) is not None:
         raise Conflict(
             f"pair {pair_id} is leased to person {holder.person_id} until {holder.expires_at}",
             user_message="Somebody else has this pair open.",
         )
-    return _card(
-        session, _lease(workspace, session, pair_id=pair_id, criterion=criterion, person_id=person_id, now=now)
-    )
+    lease = _lease(workspace, session, pair_id=pair_id, criterion=criterion, person_id=person_id, now=now)
+    return _card(session, lease)
 
 
 def _lease(
@@ -191,39 +220,47 @@ def undo(workspace: Workspace, *, person: str, criterion: Criterion = Criterion.
     The review stays on record with the undo beside it. If somebody else has the pair open now, only the grade is taken
     back.
     """
-    with workspace.sessions.begin() as session:
-        now = workspace.now()
-        person_id = person_named(session, person, now=now).id
-        last = session.scalar(
-            standing_reviews(criterion).where(Review.person_id == person_id).order_by(Review.id.desc()).limit(1)
+    for _ in range(_TRIES):
+        try:
+            with workspace.sessions.begin() as session:
+                return _undo(workspace, session, person=person, criterion=criterion)
+        except IntegrityError:
+            continue  # another person was served the pair while we took the grade back
+    raise _busy()
+
+
+def _undo(workspace: Workspace, session: Session, *, person: str, criterion: Criterion) -> UndoneView | None:
+    now = workspace.now()
+    person_id = person_named(session, person, now=now).id
+    take_turn(session, person_id)
+    last = session.scalar(
+        standing_reviews(criterion).where(Review.person_id == person_id).order_by(Review.id.desc()).limit(1)
+    )
+    if last is None:
+        return None
+    session.add(
+        Review(
+            pair_id=last.pair_id,
+            criterion=criterion,
+            person_id=person_id,
+            action=ReviewAction.UNDO,
+            visibility=last.visibility,
+            undoes_id=last.id,
+            created_at=now,
         )
-        if last is None:
-            return None
-        session.add(
-            Review(
-                pair_id=last.pair_id,
-                criterion=criterion,
-                person_id=person_id,
-                action=ReviewAction.UNDO,
-                visibility=last.visibility,
-                undoes_id=last.id,
-                created_at=now,
-            )
-        )
-        session.flush()
-        refresh_state(session, pair_id=last.pair_id, criterion=criterion, now=now)
-        holder = queue.get_holder(session, pair_id=last.pair_id, criterion=criterion, now=now)
-        if holder is None or holder.person_id == person_id:
-            _lease(workspace, session, pair_id=last.pair_id, criterion=criterion, person_id=person_id, now=now)
-        query, title = session.execute(
-            sa.select(Query.text, Passage.title)
-            .join(Pair, Pair.query_id == Query.id)
-            .join(Passage, Passage.id == Pair.passage_id)
-            .where(Pair.id == last.pair_id)
-        ).one()
-        return UndoneView(
-            pair_id=last.pair_id, query=query, passage_title=title, grade=last.grade, action=str(last.action)
-        )
+    )
+    refresh_state(session, pair_id=last.pair_id, criterion=criterion, now=now)
+    queue.put_back(session, pair_id=last.pair_id, criterion=criterion, now=now)
+    holder = queue.get_holder(session, pair_id=last.pair_id, criterion=criterion, now=now)
+    if holder is None or holder.person_id == person_id:
+        _lease(workspace, session, pair_id=last.pair_id, criterion=criterion, person_id=person_id, now=now)
+    query, title = session.execute(
+        sa.select(Query.text, Passage.title)
+        .join(Pair, Pair.query_id == Query.id)
+        .join(Passage, Passage.id == Pair.passage_id)
+        .where(Pair.id == last.pair_id)
+    ).one()
+    return UndoneView(pair_id=last.pair_id, query=query, passage_title=title, grade=last.grade, action=str(last.action))
 
 
 def get_progress(workspace: Workspace, *, person: str, criterion: Criterion = Criterion.RELEVANCE) -> ReviewProgress:

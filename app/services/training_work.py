@@ -20,11 +20,11 @@ import sqlalchemy as sa
 from app.bootstrap import Workspace
 from app.errors import AppError
 from app.services.evaluating import run_evaluation
-from app.services.indexing import ensure_dense_index, model_path, register_model
+from app.services.indexing import Progress, ensure_dense_index, model_path, register_model
 from app.services.label_sets import load_lists
 from db.enums import ModelStage, RunStatus
 from db.errors import DbError
-from db.models import ModelVersion, TrainingPoint, TrainingRun
+from db.models import TrainingPoint, TrainingRun
 from db.queries import training as training_queries
 from db.queries.registry import get_live, get_model_or_raise
 from retriever.errors import EncodingCancelled, RetrieverError, TrainingCancelled
@@ -38,7 +38,15 @@ CANCELLED = (TrainingCancelled, EncodingCancelled)
 class _Follower:
     """Writes where a run stands, at most twice a second, and hears whether it was asked to stop."""
 
-    def __init__(self, workspace: Workspace, run_id: int, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        workspace: Workspace,
+        run_id: int,
+        *,
+        on_progress: Progress | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._on_progress = on_progress
         self._workspace = workspace
         self._run_id = run_id
         self._clock = clock
@@ -51,6 +59,8 @@ class _Follower:
         self.at(progress.step, progress.total_steps)
 
     def at(self, done: int, total: int) -> None:
+        if self._on_progress is not None:
+            self._on_progress(done, total)
         if done < total and self._clock() - self._last < _REPORT_SECONDS:
             return
         self._last = self._clock()
@@ -81,7 +91,7 @@ def _enter(workspace: Workspace, run_id: int, stage: str) -> TrainingRun:
         return run
 
 
-def train_step(workspace: Workspace, run_id: int) -> int:
+def train_step(workspace: Workspace, run_id: int, *, on_progress: Progress | None = None) -> int:
     """Trains the run's model from its label set and base; returns the model version's id."""
     from retriever.encoder import Encoder
     from retriever.training import train
@@ -93,7 +103,7 @@ def train_step(workspace: Workspace, run_id: int) -> int:
         session.execute(sa.delete(TrainingPoint).where(TrainingPoint.run_id == run_id))
         lists = load_lists(session, run.label_set_id)
         base = get_model_or_raise(session, run.base_model_id)
-    follower = _Follower(workspace, run_id)
+    follower = _Follower(workspace, run_id, on_progress=on_progress)
     with tempfile.TemporaryDirectory(prefix=".training-", dir=workspace.settings.models) as scratch:
         output = Path(scratch) / "model"
         report = train(
@@ -124,16 +134,16 @@ def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
     return {name: dict(value) if isinstance(value, Mapping) else value for name, value in values.items()}
 
 
-def index_step(workspace: Workspace, run_id: int) -> str:
+def index_step(workspace: Workspace, run_id: int, *, on_progress: Progress | None = None) -> str:
     """Builds the new model's index aside, complete before anybody can be served from it; returns its folder's name."""
     run = _enter(workspace, run_id, "encoding passages")
     with workspace.sessions.read() as session:
         model = get_model_or_raise(session, _model_of(run))
-    follower = _Follower(workspace, run_id)
+    follower = _Follower(workspace, run_id, on_progress=on_progress)
     return ensure_dense_index(workspace, model, progress=follower.at, should_cancel=follower.should_cancel).name
 
 
-def evaluate_step(workspace: Workspace, run_id: int) -> int:
+def evaluate_step(workspace: Workspace, run_id: int, *, on_progress: Progress | None = None) -> int:
     """Compares the new model with the live one on the held-out questions; returns the evaluation's id."""
     run = _enter(workspace, run_id, "evaluating on held-out questions")
     if run.evaluation_id is not None:
@@ -141,8 +151,8 @@ def evaluate_step(workspace: Workspace, run_id: int) -> int:
     with workspace.sessions.read() as session:
         model = get_model_or_raise(session, _model_of(run))
         live = get_live(session)
-        label_sets = _label_sets(session, [model] if live is None else [live, model])
-    follower = _Follower(workspace, run_id)
+        label_sets = training_queries.label_sets_of(session, [m.id for m in (live, model) if m is not None])
+    follower = _Follower(workspace, run_id, on_progress=on_progress)
     evaluation_id = run_evaluation(
         workspace,
         model=model,
@@ -154,11 +164,6 @@ def evaluate_step(workspace: Workspace, run_id: int) -> int:
     with workspace.sessions.begin() as session:
         session.get_one(TrainingRun, run_id).evaluation_id = evaluation_id
     return evaluation_id
-
-
-def _label_sets(session: sa.orm.Session, models: list[ModelVersion]) -> list[int]:
-    runs = [training_queries.get_run_of_model(session, model.id) for model in models]
-    return [run.label_set_id for run in runs if run is not None]
 
 
 def _model_of(run: TrainingRun) -> int:

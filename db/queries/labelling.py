@@ -23,7 +23,7 @@ from db.models import (
     ReplyCacheEntry,
     Suggestion,
 )
-from db.queries.states import set_decision, set_suggestion
+from db.queries.states import set_decision, set_suggestions
 
 
 def ensure_judge(session: Session, identity: JudgeIdentity, *, now: datetime) -> JudgeRow:
@@ -65,8 +65,8 @@ def store_proposals(
     now: datetime,
 ) -> None:
     """Appends suggestions, each current for its pair from now on; `definitions`: the definition shown, by pair."""
-    for proposal in proposals:
-        suggestion = Suggestion(
+    suggestions = [
+        Suggestion(
             pair_id=proposal.pair_id,
             judge_id=judge.id,
             criterion=judge.criterion,
@@ -80,17 +80,23 @@ def store_proposals(
             evidence_start=None if proposal.evidence is None else proposal.evidence.start,
             evidence_end=None if proposal.evidence is None else proposal.evidence.end,
             evidence_dropped=proposal.evidence_dropped,
-            reason=proposal.reason,
-            raw_reply=proposal.raw_reply,
+            reason=_storable(proposal.reason),
+            raw_reply=_storable(proposal.raw_reply),
             prompt_tokens=proposal.usage.prompt_tokens,
             completion_tokens=proposal.usage.completion_tokens,
             cost_usd=proposal.usage.cost_usd,
             created_at=now,
         )
-        session.add(suggestion)
-        session.flush()
-        set_suggestion(session, suggestion, now=now)
+        for proposal in proposals
+    ]
+    session.add_all(suggestions)
     session.flush()
+    set_suggestions(session, suggestions, criterion=judge.criterion, now=now)
+
+
+def _storable(text: str) -> str:
+    """The text without what no database takes (NUL, halves of surrogate pairs); the reply cache keeps the original."""
+    return text.replace("\0", "\ufffd").encode("utf-8", "replace").decode()
 
 
 def store_failures(
@@ -102,7 +108,7 @@ def store_failures(
             job_id=job.id,
             judge_id=judge.id,
             pair_id=failure.pair_id,
-            reason=failure.reason,
+            reason=_storable(failure.reason),
             retryable=failure.retryable,
             created_at=now,
         )
@@ -143,7 +149,7 @@ class Undecided:
 
 
 def list_undecided(session: Session, *, policy_id: int, criterion: Criterion, limit: int) -> list[Undecided]:
-    """Current suggestions whose latest decision is not this policy's."""
+    """Current suggestions whose latest decision is not this policy's; their states are held by this transaction."""
     rows = session.execute(
         sa.select(PairState, Suggestion)
         .join(Suggestion, Suggestion.id == PairState.suggestion_id)
@@ -154,6 +160,7 @@ def list_undecided(session: Session, *, policy_id: int, criterion: Criterion, li
         )
         .order_by(PairState.pair_id)
         .limit(limit)
+        .with_for_update(of=PairState)
     )
     return [Undecided(state, suggestion) for state, suggestion in rows]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 import sqlalchemy as sa
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from db.enums import PersonKind, Role
@@ -20,12 +21,22 @@ def person_named(
     role: Role = Role.REVIEWER,
 ) -> Person:
     """The person of that name, made with this kind and role if new."""
-    person = session.scalar(sa.select(Person).where(Person.name == name))
-    if person is None:
-        person = Person(name=name, kind=kind, role=role, created_at=now)
-        session.add(person)
-        session.flush()
+    named = sa.select(Person).where(Person.name == name)
+    person = session.scalar(named)
+    if person is not None:
+        return person
+    person = Person(name=name, kind=kind, role=role, created_at=now)
+    try:
+        with session.begin_nested():
+            session.add(person)
+    except IntegrityError:  # a second tab or worker made the same person a moment ago
+        return session.scalars(named).one()
     return person
+
+
+def take_turn(session: Session, person_id: int) -> None:
+    """Waits until no other transaction of this person's is under way, so that two tabs do not answer at once."""
+    session.execute(sa.select(Person.id).where(Person.id == person_id).with_for_update(key_share=True))
 
 
 def list_reviewers(session: Session) -> list[str]:

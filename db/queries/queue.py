@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from annotator.types import Criterion, SuggestionStatus
 from db.enums import Outcome, ReviewAction, Split
-from db.models import Candidate, Lease, Pair, PairState, Query, QueryCluster, QueueEntry, Review, Suggestion
+from db.models import Candidate, Lease, Pair, PairState, Passage, Query, QueryCluster, QueueEntry, Review, Suggestion
 from db.queries.states import standing_reviews
-from db.queries.workspace_values import get_value, set_value
+from db.queries.workspace_values import get_value, lock_value, set_value
 
 
 def _value_name(criterion: Criterion) -> str:
@@ -30,11 +31,25 @@ def rebuild_queue(session: Session, *, criterion: Criterion, now: datetime) -> i
     In the queue: rejected pairs nobody graded, and candidates of calibrate and held-out queries, which only people
     grade. Order, our choice: by rank in the pool, at equal rank the less sure first and unreadable replies last.
     """
-    old = active_version(session, criterion)
+    old = int(lock_value(session, _value_name(criterion), {"version": 0, "length": 0}, now=now)["version"])
     version = old + 1
+    entries = [
+        _entry(row, criterion=criterion, version=version, position=position)
+        for position, row in enumerate(session.execute(_to_audit(criterion)), start=1)
+    ]
+    if entries:
+        session.execute(sa.insert(QueueEntry), entries)
+    set_value(session, _value_name(criterion), {"version": version, "length": len(entries)}, now=now)
+    session.execute(sa.delete(QueueEntry).where(QueueEntry.criterion == criterion, QueueEntry.version < old))
+    return len(entries)
+
+
+def _to_audit(
+    criterion: Criterion,
+) -> sa.Select[int, int, SuggestionStatus, float | None, Split | None, int | None]:
     rejected = PairState.outcome == Outcome.REJECTED
     people_only = sa.and_(PairState.suggestion_id.is_(None), QueryCluster.split.in_([Split.CALIBRATE, Split.HELD_OUT]))
-    rows = session.execute(
+    return (
         sa.select(
             Pair.id,
             Candidate.rank,
@@ -55,21 +70,36 @@ def rebuild_queue(session: Session, *, criterion: Criterion, now: datetime) -> i
             Pair.id,
         )
     )
-    entries = [
-        {
-            "criterion": criterion,
-            "version": version,
-            "position": position,
-            "pair_id": row.id,
-            "reason": _reason(row.rank, row.status, row.confidence, row.suggestion_id is None, row.split),
-        }
-        for position, row in enumerate(rows, start=1)
-    ]
-    if entries:
-        session.execute(sa.insert(QueueEntry), entries)
-    set_value(session, _value_name(criterion), {"version": version, "length": len(entries)}, now=now)
-    session.execute(sa.delete(QueueEntry).where(QueueEntry.criterion == criterion, QueueEntry.version < old))
-    return len(entries)
+
+
+def _entry(row: sa.Row[Any], *, criterion: Criterion, version: int, position: int) -> dict[str, object]:
+    return {
+        "criterion": criterion,
+        "version": version,
+        "position": position,
+        "pair_id": row.id,
+        "reason": _reason(row.rank, row.status, row.confidence, row.suggestion_id is None, row.split),
+    }
+
+
+def put_back(session: Session, *, pair_id: int, criterion: Criterion, now: datetime) -> None:
+    """Puts a pair whose grade was taken back at the end of the served queue, if it belongs there and is not in it.
+
+    A queue computed while the grade stood does not have it, and nobody would be served it before the next one.
+    """
+    row = session.execute(_to_audit(criterion).where(Pair.id == pair_id)).one_or_none()
+    if row is None:
+        return
+    version = int(lock_value(session, _value_name(criterion), {"version": 0, "length": 0}, now=now)["version"])
+    if get_entry(session, criterion=criterion, pair_id=pair_id) is not None:
+        return
+    last = session.scalar(
+        sa.select(sa.func.max(QueueEntry.position)).where(
+            QueueEntry.criterion == criterion, QueueEntry.version == version
+        )
+    )
+    position = (last or 0) + 1
+    session.execute(sa.insert(QueueEntry), [_entry(row, criterion=criterion, version=version, position=position)])
 
 
 def _reason(
@@ -115,6 +145,19 @@ def _waiting(criterion: Criterion, version: int) -> sa.Select[QueueEntry]:
     )
 
 
+def list_waiting(session: Session, *, criterion: Criterion) -> list[tuple[int, str, str]]:
+    """(pair id, query id, passage id), the latter two from outside, of the pairs that wait, in the order served."""
+    rows = session.execute(
+        _waiting(criterion, active_version(session, criterion))
+        .join(Pair, Pair.id == QueueEntry.pair_id)
+        .join(Query, Query.id == Pair.query_id)
+        .join(Passage, Passage.id == Pair.passage_id)
+        .with_only_columns(QueueEntry.pair_id, Query.external_id, Passage.external_id)
+        .order_by(QueueEntry.position)
+    )
+    return [(pair_id, query_id, passage_id) for pair_id, query_id, passage_id in rows]
+
+
 def next_entry(session: Session, *, criterion: Criterion, person_id: int, now: datetime) -> QueueEntry | None:
     """The first pair of the queue that nobody graded and nobody holds; what this person skipped comes last."""
     skipped = _skipped(person_id, criterion)
@@ -143,9 +186,15 @@ def get_entry(session: Session, *, criterion: Criterion, pair_id: int) -> QueueE
     )
 
 
+def is_waiting(session: Session, *, criterion: Criterion, pair_id: int) -> bool:
+    """Whether a pair of the served queue still waits for a grade."""
+    waiting = _waiting(criterion, active_version(session, criterion)).where(QueueEntry.pair_id == pair_id)
+    return session.scalar(waiting.with_only_columns(sa.func.count())) == 1
+
+
 def get_lease(session: Session, *, card: str) -> Lease | None:
-    """The lease that a card names, expired or not, as long as nobody else took the pair."""
-    return session.scalar(sa.select(Lease).where(Lease.card == card))
+    """The lease that a card names, expired or not, as long as nobody else took the pair; held until answered."""
+    return session.scalar(sa.select(Lease).where(Lease.card == card).with_for_update())
 
 
 def get_open_lease(session: Session, *, person_id: int, criterion: Criterion, now: datetime) -> Lease | None:

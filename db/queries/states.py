@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from datetime import datetime
 
 import sqlalchemy as sa
@@ -9,7 +10,7 @@ from sqlalchemy.orm import Session, aliased
 
 from annotator.types import Criterion
 from db.enums import LabelSource, Outcome, ReviewAction
-from db.models import Decision, PairState, Review, Suggestion
+from db.models import Decision, Pair, PairState, Review, Suggestion
 
 GRADING = (ReviewAction.GRADE, ReviewAction.ADJUDICATE)
 
@@ -34,15 +35,40 @@ def get_standing_review(session: Session, *, pair_id: int, criterion: Criterion)
     )
 
 
+def locked_states(
+    session: Session, *, pair_ids: Collection[int], criterion: Criterion, now: datetime
+) -> dict[int, PairState]:
+    """The states of these pairs, made where missing, held until the transaction ends.
+
+    Whoever changes a state reads it through here: a state computed from what was read before another transaction
+    committed would put the older label in place of the newer one.
+    """
+    states: dict[int, PairState] = {}
+    wanted = sorted(set(pair_ids))
+    for start in range(0, len(wanted), 500):
+        some = wanted[start : start + 500]
+        # The pair's own row is what is waited for: it is there before any state is. Always in id order: no deadlock.
+        session.execute(sa.select(Pair.id).where(Pair.id.in_(some)).order_by(Pair.id).with_for_update(key_share=True))
+        found = session.scalars(
+            sa.select(PairState)
+            .where(PairState.pair_id.in_(some), PairState.criterion == criterion)
+            .execution_options(populate_existing=True)
+        )
+        states.update((state.pair_id, state) for state in found)
+    for pair_id in wanted:
+        if pair_id not in states:
+            states[pair_id] = PairState(pair_id=pair_id, criterion=criterion, updated_at=now)
+            session.add(states[pair_id])
+    return states
+
+
 def refresh_state(session: Session, *, pair_id: int, criterion: Criterion, now: datetime) -> PairState:
     """Brings a pair's current state up to date: adjudicated before human before accepted.
 
     The suggestion and decision in the state are kept; callers that add newer ones set them first.
     """
-    state = session.get(PairState, (pair_id, criterion))
-    if state is None:
-        state = PairState(pair_id=pair_id, criterion=criterion, updated_at=now)
-        session.add(state)
+    session.flush()
+    state = locked_states(session, pair_ids=[pair_id], criterion=criterion, now=now)[pair_id]
     review = get_standing_review(session, pair_id=pair_id, criterion=criterion)
     state.review_id = None if review is None else review.id
     state.curated_grade, state.curated_source = None, None
@@ -58,17 +84,18 @@ def refresh_state(session: Session, *, pair_id: int, criterion: Criterion, now: 
     return state
 
 
-def set_suggestion(session: Session, suggestion: Suggestion, *, now: datetime) -> PairState:
-    """Makes a new suggestion the current one of its pair; whatever was decided about an older one no longer holds."""
-    state = session.get(PairState, (suggestion.pair_id, suggestion.criterion))
-    if state is None:
-        state = PairState(pair_id=suggestion.pair_id, criterion=suggestion.criterion, updated_at=now)
-        session.add(state)
-    state.suggestion_id, state.decision_id, state.outcome = suggestion.id, None, None
-    if state.curated_source is LabelSource.ACCEPTED:
-        state.curated_grade, state.curated_source = None, None
-    state.updated_at = now
-    return state
+def set_suggestions(
+    session: Session, suggestions: Sequence[Suggestion], *, criterion: Criterion, now: datetime
+) -> None:
+    """Makes new suggestions the current ones of their pairs; what was decided about older ones no longer holds."""
+    states = locked_states(session, pair_ids=[s.pair_id for s in suggestions], criterion=criterion, now=now)
+    for suggestion in suggestions:
+        state = states[suggestion.pair_id]
+        state.suggestion_id, state.decision_id, state.outcome = suggestion.id, None, None
+        if state.curated_source is LabelSource.ACCEPTED:
+            state.curated_grade, state.curated_source = None, None
+        state.updated_at = now
+    session.flush()
 
 
 def set_decision(state: PairState, decision: Decision, suggestion: Suggestion, *, now: datetime) -> None:

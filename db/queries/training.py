@@ -178,6 +178,12 @@ def get_run_of_model(session: Session, model_id: int) -> TrainingRun | None:
     )
 
 
+def label_sets_of(session: Session, model_ids: list[int]) -> list[int]:
+    """Ids of the label sets that these models were trained on."""
+    runs = [get_run_of_model(session, model_id) for model_id in model_ids]
+    return [run.label_set_id for run in runs if run is not None]
+
+
 def list_runs(session: Session, *, limit: int) -> list[TrainingRun]:
     """Runs, newest first."""
     return list(session.scalars(sa.select(TrainingRun).order_by(TrainingRun.id.desc()).limit(limit)))

@@ -1,0 +1,102 @@
+"""Looking over a workspace and its surroundings: what works, what does not, and what to do about it."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import shutil
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import openai
+import sqlalchemy as sa
+
+from app.bootstrap import Workspace, judge_host
+from app.services.runs import is_worker_alive
+from db.session import current_revision
+
+PACKAGES = ("streamlit", "sqlalchemy", "dbos", "torch", "sentence-transformers", "faiss-cpu", "bm25s", "openai")
+_LOW_DISK = 2 << 30
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing looked at; `ok` None means that it is not needed here."""
+
+    name: str
+    ok: bool | None
+    detail: str
+    advice: str = ""
+
+
+def examine(workspace: Workspace) -> tuple[Check, ...]:
+    """Every check, in the order they are best read."""
+    checks: tuple[Callable[[Workspace], Check], ...] = (
+        _python,
+        _packages,
+        _database,
+        _model,
+        _disk,
+        _worker,
+        _llm,
+    )
+    return tuple(check(workspace) for check in checks)
+
+
+def _python(workspace: Workspace) -> Check:
+    version = ".".join(map(str, sys.version_info[:3]))
+    return Check("python", (3, 11) <= sys.version_info < (3, 14), version, "Relabel runs on Python 3.11 to 3.13.")
+
+
+def _packages(workspace: Workspace) -> Check:
+    found = [f"{name} {importlib.metadata.version(name)}" for name in PACKAGES]
+    return Check("packages", True, ", ".join(found))
+
+
+def _database(workspace: Workspace) -> Check:
+    url = workspace.sessions.engine.url.render_as_string(hide_password=True)
+    with workspace.sessions.engine.connect() as connection:
+        connection.execute(sa.text("SELECT 1"))
+        return Check("database", True, f"{url}, at migration {current_revision(connection)}")
+
+
+def _model(workspace: Workspace) -> Check:
+    from retriever.errors import RetrieverError
+    from retriever.model_store import resolve_model
+
+    try:
+        return Check("base model", True, f"{workspace.settings.model}: {resolve_model(workspace.settings.model)}")
+    except RetrieverError as exc:
+        return Check("base model", False, str(exc), exc.user_message)
+
+
+def _disk(workspace: Workspace) -> Check:
+    free = shutil.disk_usage(workspace.settings.workspace).free
+    return Check("disk", free > _LOW_DISK, f"{free / (1 << 30):.1f} GiB free", "Each model takes about 0.1 GiB.")
+
+
+def _worker(workspace: Workspace) -> Check:
+    if is_worker_alive(workspace):
+        return Check("worker", True, "running")
+    return Check("worker", None, "not running", "relabel serve starts one; relabel train does without.")
+
+
+def _llm(workspace: Workspace) -> Check:
+    settings = workspace.settings
+    host = judge_host(settings)
+    if host is None:
+        return Check("LLM", None, "none set: the local judge proposes, no text leaves this machine")
+    key = "none" if settings.openai_api_key is None else settings.openai_api_key.get_secret_value()
+    client = openai.OpenAI(
+        api_key=key, base_url=settings.openai_base_url, timeout=min(10.0, settings.llm_timeout_seconds), max_retries=0
+    )
+    advice = "Check OPENAI_BASE_URL and OPENAI_API_KEY, and that the server runs."
+    try:
+        models = [model.id for model in client.models.list()]
+    except openai.OpenAIError as exc:
+        return Check("LLM", False, f"{host}: {exc}", advice)
+    finally:
+        client.close()
+    known = settings.llm_model in models
+    detail = f"{host} answers; passages are sent there; model {settings.llm_model} is {'' if known else 'not '}listed"
+    return Check("LLM", known, detail, f"Set llm_model to one of: {', '.join(models[:10])}")

@@ -1,0 +1,107 @@
+"""Taking a model out: a plain sentence-transformers folder with a card that says what it was made of and scored."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from pathlib import Path
+
+from app.bootstrap import Workspace
+from app.errors import Conflict, InputInvalid
+from app.services.indexing import model_path
+from app.services.models import model_view
+from app.services.views import EvaluationView, ExportReport, ModelView
+from db.queries import registry
+
+MARK = "relabel.json"
+
+
+def find_model(workspace: Workspace, which: str = "live") -> int:
+    """The id of a model: "live", "candidate" (the newest), or a content hash's first digits.
+
+    Raises:
+        InputInvalid: no model, or more than one, fits.
+    """
+    with workspace.sessions.read() as session:
+        if which == "live":
+            model = registry.get_live(session)
+        elif which == "candidate":
+            model = registry.latest_candidate(session)
+        else:
+            model = registry.get_model_by_hash(session, which)
+        if model is None:
+            raise InputInvalid(
+                f"no one model is meant by {which!r}; give live, candidate or the hash that status shows"
+            )
+        return model.id
+
+
+def export_model(workspace: Workspace, *, model_id: int, target: Path, overwrite: bool = False) -> ExportReport:
+    """Writes the model to `target`, whole or not at all.
+
+    Raises:
+        Conflict: the target is there and `overwrite` is not set, or it is not an earlier export.
+    """
+    if target.exists() and not (overwrite and (target / MARK).is_file()):
+        raise Conflict(f"{target} is there already; choose another place, or --overwrite an earlier export")
+    with workspace.sessions.read() as session:
+        row = registry.get_model_or_raise(session, model_id)
+        view = model_view(session, row)
+        source = model_path(workspace, row)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".export-", dir=target.parent) as scratch:
+        staging = Path(scratch) / "model"
+        shutil.copytree(source, staging)
+        (staging / "README.md").write_text(_card(view), encoding="utf-8")
+        (staging / MARK).write_text(
+            json.dumps({"hash": view.hash, "name": view.name, "base": view.base, "label_set": view.label_set}) + "\n",
+            encoding="utf-8",
+        )
+        if target.exists():
+            shutil.rmtree(target)
+        staging.rename(target)
+    files = sorted(file.relative_to(target).as_posix() for file in target.rglob("*") if file.is_file())
+    return ExportReport(path=str(target), n_rows=len(files), files=tuple(files))
+
+
+def _card(model: ModelView) -> str:
+    lines = [
+        "---",
+        "library_name: sentence-transformers",
+        "pipeline_tag: sentence-similarity",
+        "---",
+        "",
+        f"# {model.name}",
+        "",
+        'A dense retriever exported from Relabel. Load it with `SentenceTransformer("this folder")`.',
+        "",
+        f"- Content hash: `{model.hash}`",
+        f"- Stage when exported: {model.stage}",
+        f"- Trained from: {model.base or 'nothing; this is a base model as it came'}",
+    ]
+    if model.label_set is not None:
+        lines.append(f"- Label set: `{model.label_set}`, {model.n_labels} labels")
+    lines += ["", "## Measured", "", *_measured(model.evaluation), ""]
+    return "\n".join(lines)
+
+
+def _measured(evaluation: EvaluationView | None) -> list[str]:
+    if evaluation is None:
+        return ["Never measured on held-out questions."]
+    head = (
+        f"On {evaluation.n_queries} {evaluation.split} questions with {evaluation.n_judgements} human judgements"
+        + (f", beside {evaluation.baseline}" if evaluation.baseline else "")
+        + ":"
+    )
+    before = {measure.name: measure.value for measure in evaluation.baseline_measures}
+    rows = ["| measure | this model | before | difference, 95 % interval |", "|---|---|---|---|"]
+    differences = {d.measure: d for d in evaluation.differences if d.slice == "all"}
+    for measure in evaluation.measures:
+        difference = differences.get(measure.name)
+        was = f"{before[measure.name]:.4f}" if measure.name in before else "–"
+        change = (
+            "–" if difference is None else f"{difference.mean:+.4f} [{difference.low:+.4f}, {difference.high:+.4f}]"
+        )
+        rows.append(f"| {measure.name} | {measure.value:.4f} | {was} | {change} |")
+    return [head, "", *rows]
