@@ -72,7 +72,7 @@ def _to_audit(
     )
 
 
-def _entry(row: sa.Row[Any], *, criterion: Criterion, version: int, position: int) -> dict[str, object]:
+def _entry(row: Any, *, criterion: Criterion, version: int, position: int) -> dict[str, object]:
     return {
         "criterion": criterion,
         "version": version,
@@ -204,6 +204,7 @@ def get_open_lease(session: Session, *, person_id: int, criterion: Criterion, no
         .where(Lease.person_id == person_id, Lease.criterion == criterion, Lease.expires_at > now)
         .order_by(Lease.opened_at.desc())
         .limit(1)
+        .with_for_update()
     )
 
 

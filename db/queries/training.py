@@ -11,13 +11,16 @@ from sqlalchemy.orm import Session
 from annotator.types import Criterion
 from db.enums import LabelSource, Split
 from db.models import (
+    Candidate,
     Evaluation,
+    JudgeRow,
     LabelSetItem,
     Pair,
     PairState,
     Passage,
     Query,
     QueryCluster,
+    Suggestion,
     TrainingPoint,
     TrainingRun,
 )
@@ -82,6 +85,47 @@ def list_curated(session: Session, *, criterion: Criterion) -> list[CuratedLabel
     ]
 
 
+def list_proposed(session: Session, *, judge: str, criterion: Criterion) -> list[CuratedLabel]:
+    """A judge's latest readable proposal for every pair of the train split, whatever was decided or audited."""
+    latest = (
+        sa.select(sa.func.max(Suggestion.id))
+        .join(JudgeRow, JudgeRow.id == Suggestion.judge_id)
+        .where(JudgeRow.name == judge, Suggestion.criterion == criterion, Suggestion.grade.is_not(None))
+        .group_by(Suggestion.pair_id)
+    )
+    rows = session.execute(
+        sa.select(
+            Suggestion.pair_id,
+            Pair.query_id,
+            Query.external_id.label("query_key"),
+            Passage.external_id.label("passage_key"),
+            Suggestion.grade,
+            Suggestion.id,
+        )
+        .join(Pair, Pair.id == Suggestion.pair_id)
+        .join(Query, Query.id == Pair.query_id)
+        .join(Passage, Passage.id == Pair.passage_id)
+        .join(QueryCluster, QueryCluster.id == Query.cluster_id)
+        .where(Suggestion.id.in_(latest), QueryCluster.split == Split.TRAIN)
+        .order_by(Query.external_id, Passage.external_id)
+    )
+    return [
+        CuratedLabel(
+            pair_id=row.pair_id,
+            query_id=row.query_id,
+            query_key=row.query_key,
+            passage_key=row.passage_key,
+            grade=row.grade,
+            source=LabelSource.PROPOSED,
+            suggestion_id=row.id,
+            decision_id=None,
+            review_id=None,
+        )
+        for row in rows
+        if row.grade is not None
+    ]
+
+
 @dataclass(frozen=True, slots=True)
 class LabelledText:
     """One item of a label set with its texts."""
@@ -93,10 +137,11 @@ class LabelledText:
     text: str
     grade: float
     weight: float
+    rank: int | None
 
 
 def stream_items(session: Session, label_set_id: int) -> Iterator[LabelledText]:
-    """The items of a label set with their texts, by question and passage."""
+    """The items of a label set with their texts and ranks in the pool, by question and passage."""
     rows = session.execute(
         sa.select(
             Query.external_id,
@@ -106,10 +151,12 @@ def stream_items(session: Session, label_set_id: int) -> Iterator[LabelledText]:
             Passage.text,
             LabelSetItem.grade,
             LabelSetItem.weight,
+            Candidate.rank,
         )
         .join(Pair, Pair.id == LabelSetItem.pair_id)
         .join(Query, Query.id == Pair.query_id)
         .join(Passage, Passage.id == Pair.passage_id)
+        .outerjoin(Candidate, Candidate.pair_id == LabelSetItem.pair_id)
         .where(LabelSetItem.label_set_id == label_set_id)
         .order_by(Query.external_id, Passage.external_id)
         .execution_options(yield_per=1_000)
