@@ -336,6 +336,9 @@ def train(
     loss: Annotated[str | None, typer.Option(help="sum_marginal or infonce [default: the workspace's].")] = None,
     epochs: Annotated[int | None, typer.Option(min=1, max=100)] = None,
     seed: Annotated[int | None, typer.Option(min=0)] = None,
+    labels_from: Annotated[
+        str | None, typer.Option(help="Train on this judge's proposals alone, to compare judges.")
+    ] = None,
     queue: Annotated[bool, typer.Option("--queue", help="Leave it to the running worker and return at once.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -352,10 +355,12 @@ def train(
         overrides: dict[str, object] = {name: value for name, value in given.items() if value is not None}
         who = person or workspace.settings.person
         if queue:
-            run_id = training.start(workspace, person=who, overrides=overrides)
+            run_id = training.start(workspace, person=who, overrides=overrides, judge=labels_from)
         else:
             with bar("Retraining") as progress:
-                run_id = training.run_here(workspace, person=who, overrides=overrides, on_progress=progress)
+                run_id = training.run_here(
+                    workspace, person=who, overrides=overrides, judge=labels_from, on_progress=progress
+                )
         run = runs.get_run(workspace, run_id=run_id)
         if as_json:
             print_json(run)

@@ -24,13 +24,16 @@ def start(
     person: str,
     criterion: Criterion = Criterion.RELEVANCE,
     overrides: dict[str, object] | None = None,
+    judge: str | None = None,
 ) -> int:
     """Asks for a retraining on the curated labels; returns the run's id, that of the active run if there is one.
 
     Raises:
         NothingToDo: there is nothing to train on yet.
     """
-    run_id, workflow_id, _ = runs.create_run(workspace, person=person, criterion=criterion, overrides=overrides)
+    run_id, workflow_id, _ = runs.create_run(
+        workspace, person=person, criterion=criterion, overrides=overrides, judge=judge
+    )
     # Enqueued again on every click: if a crash came between the row and the queue, the next click mends it.
     enqueue(workspace, workflow=WORKFLOW, workflow_id=workflow_id, argument=run_id)
     return run_id
@@ -42,6 +45,7 @@ def run_here(
     person: str,
     criterion: Criterion = Criterion.RELEVANCE,
     overrides: dict[str, object] | None = None,
+    judge: str | None = None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> int:
     """Retrains in this process, without queue or worker, and returns the run's id when it is over, well or not.
@@ -50,7 +54,7 @@ def run_here(
         NothingToDo: there is nothing to train on yet.
         Conflict: another run is queued or running.
     """
-    run_id, _, new = runs.create_run(workspace, person=person, criterion=criterion, overrides=overrides)
+    run_id, _, new = runs.create_run(workspace, person=person, criterion=criterion, overrides=overrides, judge=judge)
     if not new:
         raise Conflict(f"training run {run_id} is going on already; wait for it or cancel it")
     try:

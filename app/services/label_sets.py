@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections import Counter
 
 import sqlalchemy as sa
@@ -45,13 +46,23 @@ def _problem(workspace: Workspace, labels: list[CuratedLabel]) -> str | None:
     return None
 
 
-def freeze(workspace: Workspace, session: Session, *, criterion: Criterion, person: str) -> LabelSet:
+def freeze(
+    workspace: Workspace, session: Session, *, criterion: Criterion, person: str, judge: str | None = None
+) -> LabelSet:
     """The label set of the curated grades as they are now; the same grades give the same, already stored set.
+
+    With a judge's name it holds instead all that this judge proposed for train questions and nothing else, accepted or
+    not: that is how the judges' labels are compared by the retrievers they make.
 
     Raises:
         NothingToDo: there is nothing to train on yet.
     """
-    labels = training_queries.list_curated(session, criterion=criterion)
+    if judge is None:
+        labels = training_queries.list_curated(session, criterion=criterion)
+    else:
+        labels = training_queries.list_proposed(session, judge=judge, criterion=criterion)
+        if not labels:
+            raise NothingToDo(f"the judge {judge!r} proposed nothing for a train question")
     problem = _problem(workspace, labels)
     if problem is not None:
         raise NothingToDo(problem)
@@ -100,18 +111,25 @@ def _weight(label: CuratedLabel) -> float:
     return 1.0 if label.review_id is not None else ACCEPTED_WEIGHT
 
 
-def load_lists(session: Session, label_set_id: int) -> list[GradedList]:
-    """A frozen label set as graded lists, one a question; people's grades first, then by grade, highest first."""
-    lists: dict[str, tuple[str, list[LabelledPassage]]] = {}
+def load_lists(session: Session, label_set_id: int, *, relevant_from: int) -> list[GradedList]:
+    """A frozen label set as graded lists, one a question, in the order in which a long list is to be cut from its end.
+
+    Positives first, then negatives, then the grades between; within each the surest label first, then the highest grade,
+    then the best rank in the pool, for the hardest negatives teach most. Our choice.
+    """
+    lists: dict[str, tuple[str, list[tuple[tuple[float, ...], LabelledPassage]]]] = {}
     for item in training_queries.stream_items(session, label_set_id):
         passages = lists.setdefault(item.query_key, (item.query, []))[1]
         text = f"{item.title} {item.text}" if item.title else item.text
-        passages.append(LabelledPassage(passage_id=item.passage_key, text=text, grade=item.grade, weight=item.weight))
+        side = 0 if item.grade >= relevant_from else 1 if item.grade == 0 else 2
+        rank = math.inf if item.rank is None else item.rank
+        passage = LabelledPassage(passage_id=item.passage_key, text=text, grade=item.grade, weight=item.weight)
+        passages.append(((side, -item.weight, -item.grade, rank), passage))
     return [
         GradedList(
             query_id=query_id,
             query=query,
-            passages=tuple(sorted(passages, key=lambda p: (-p.weight, -p.grade, p.passage_id))),
+            passages=tuple(passage for _, passage in sorted(passages, key=lambda p: (p[0], p[1].passage_id))),
         )
         for query_id, (query, passages) in lists.items()
     ]

@@ -35,9 +35,11 @@ def create_run(
     person: str,
     criterion: Criterion = Criterion.RELEVANCE,
     overrides: dict[str, object] | None = None,
+    judge: str | None = None,
 ) -> tuple[int, str, bool]:
     """Freezes a label set and records a run on it: (run id, workflow id, whether it is new).
 
+    `overrides` replace training settings; `judge` trains on that judge's proposals alone (see `label_sets.freeze`).
     While a run is queued or running, that run is returned: two clicks never train twice.
 
     Raises:
@@ -49,7 +51,7 @@ def create_run(
             if active is not None:
                 return active.id, active.workflow_id, False
             base = _base_model(session)
-            label_set = freeze(workspace, session, criterion=criterion, person=person)
+            label_set = freeze(workspace, session, criterion=criterion, person=person, judge=judge)
             now = workspace.now()
             run = TrainingRun(
                 active=True,

@@ -101,7 +101,7 @@ def train_step(workspace: Workspace, run_id: int, *, on_progress: Progress | Non
         return run.model_version_id
     with workspace.sessions.begin() as session:
         session.execute(sa.delete(TrainingPoint).where(TrainingPoint.run_id == run_id))
-        lists = load_lists(session, run.label_set_id)
+        lists = load_lists(session, run.label_set_id, relevant_from=workspace.settings.relevant_from)
         base = get_model_or_raise(session, run.base_model_id)
     follower = _Follower(workspace, run_id, on_progress=on_progress)
     with tempfile.TemporaryDirectory(prefix=".training-", dir=workspace.settings.models) as scratch:
