@@ -17,9 +17,7 @@ class Outcome(StrEnum):
     """What a policy decides; rejected pairs go to the audit queue."""
 
     ACCEPTED = "accepted"
-    accepted = "accepted"
     REJECTED = "rejected"
-    rejected = "rejected"
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,16 +72,16 @@ class BareThreshold:
 
     def decide(self, proposal: Proposal, scale: Scale) -> Decision:
         """Accepted or rejected, and why."""
-        if proposal.status is SuggestionStatus.unreadable or proposal.grade is None:
-            return Decision(Outcome.rejected, "the reply could not be read")
+        if proposal.status is SuggestionStatus.UNREADABLE or proposal.grade is None:
+            return Decision(Outcome.REJECTED, "the reply could not be read")
         if not 0 <= proposal.grade <= scale.max_grade:
-            return Decision(Outcome.rejected, f"grade {proposal.grade} is not on the scale 0..{scale.max_grade}")
+            return Decision(Outcome.REJECTED, f"grade {proposal.grade} is not on the scale 0..{scale.max_grade}")
         if proposal.confidence is None:
-            return Decision(Outcome.rejected, "the judge gave no confidence")
+            return Decision(Outcome.REJECTED, "the judge gave no confidence")
         relevant = scale.is_relevant(proposal.grade)
         side = "relevant" if relevant else "not relevant"
         threshold = self.threshold_relevant if relevant else self.threshold_irrelevant
         measured = f"{side} with {proposal.confidence_kind} confidence {proposal.confidence:.3f}"
         if proposal.confidence >= threshold:
-            return Decision(Outcome.accepted, f"uncertified: {measured}, at least the bare threshold {threshold:g}")
-        return Decision(Outcome.rejected, f"{measured}, below the bare threshold {threshold:g}")
+            return Decision(Outcome.ACCEPTED, f"uncertified: {measured}, at least the bare threshold {threshold:g}")
+        return Decision(Outcome.REJECTED, f"{measured}, below the bare threshold {threshold:g}")

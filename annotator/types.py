@@ -16,46 +16,33 @@ class Criterion(StrEnum):
     """What a grade is about; grades of different criteria are never mixed or compared."""
 
     RELEVANCE = "relevance"
-    relevance = "relevance"
     UTILITY = "utility"
-    utility = "utility"
 
 
 class ConfidenceKind(StrEnum):
     """Where a confidence comes from; numbers of different kinds are never compared raw."""
 
     TOKEN = "token"
-    token = "token"
     VERBAL = "verbal"
-    verbal = "verbal"
     VOTES = "votes"
-    votes = "votes"
     RETRIEVER = "retriever"
-    retriever = "retriever"
 
 
 class SuggestionStatus(StrEnum):
     """Whether a reply could be read without guessing."""
 
     OK = "ok"
-    ok = "ok"
     UNREADABLE = "unreadable"
-    unreadable = "unreadable"
 
 
 class JudgeKind(StrEnum):
     """What sort of thing proposes."""
 
     LLM = "llm"
-    llm = "llm"
     LOCAL = "local"
-    local = "local"
     RETRIEVER = "retriever"
-    retriever = "retriever"
     ENSEMBLE = "ensemble"
-    ensemble = "ensemble"
     IMPORTED = "imported"
-    imported = "imported"
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +152,7 @@ class Proposal:
     usage: Usage
 
     def __post_init__(self) -> None:
-        if (self.status is SuggestionStatus.ok) != (self.grade is not None):
+        if (self.status is SuggestionStatus.OK) != (self.grade is not None):
             raise ValueError(f"pair {self.pair_id}: status {self.status} with grade {self.grade}")
         if (self.confidence is None) != (self.confidence_kind is None):
             raise ValueError(f"pair {self.pair_id}: confidence {self.confidence} of kind {self.confidence_kind}")

@@ -119,10 +119,10 @@ class LocalJudge:
         fitted = {f"{dense}/{bm25}": asdict(weights) for (dense, bm25), weights in WEIGHTS.items()}
         self.identity = JudgeIdentity(
             name="local judge",
-            kind=JudgeKind.local,
+            kind=JudgeKind.LOCAL,
             model="retrieval signals",
             prompt_version=hashlib.sha256(repr((fitted, STEP)).encode()).hexdigest()[:16],
-            criterion=Criterion.relevance,
+            criterion=Criterion.RELEVANCE,
             certifiable=False,
             parameters={"max_grade": self._scale.max_grade, "relevant_from": self._scale.relevant_from},
         )
@@ -145,11 +145,11 @@ class LocalJudge:
         p_relevant = math.fsum(distribution[self._scale.relevant_from :])
         return Proposal(
             pair_id=request.pair_id,
-            status=SuggestionStatus.ok,
+            status=SuggestionStatus.OK,
             grade=median_grade(distribution),
             grade_distribution=distribution,
             confidence=min(1.0, max(p_relevant, 1.0 - p_relevant)),
-            confidence_kind=ConfidenceKind.retriever,
+            confidence_kind=ConfidenceKind.RETRIEVER,
             evidence=evidence,
             evidence_dropped=False,
             reason=_reason(request.signals, found=len(found), asked=len(terms)),

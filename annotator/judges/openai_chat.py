@@ -121,7 +121,7 @@ class OpenAIChatJudge:
         self._schema = prompt.schema_for(scale)
         self.identity = JudgeIdentity(
             name=f"{model}/{prompt.name}",
-            kind=JudgeKind.llm,
+            kind=JudgeKind.LLM,
             model=model,
             prompt_version=prompt.version,
             criterion=prompt.criterion,
@@ -172,7 +172,7 @@ class OpenAIChatJudge:
         if parsed.grade is None:
             return Proposal(
                 pair_id=request.pair_id,
-                status=SuggestionStatus.unreadable,
+                status=SuggestionStatus.UNREADABLE,
                 grade=None,
                 grade_distribution=None,
                 confidence=None,
@@ -189,14 +189,14 @@ class OpenAIChatJudge:
             grade=parsed.grade,
             scale=self._scale,
         )
-        confidence, kind = parsed.confidence, ConfidenceKind.verbal
+        confidence, kind = parsed.confidence, ConfidenceKind.VERBAL
         if distribution is not None:
             confidence = side_probability(distribution, grade=parsed.grade, scale=self._scale)
-            kind = ConfidenceKind.token
+            kind = ConfidenceKind.TOKEN
         evidence = locate(request.passage, parsed.evidence_text) if parsed.evidence_text else None
         return Proposal(
             pair_id=request.pair_id,
-            status=SuggestionStatus.ok,
+            status=SuggestionStatus.OK,
             grade=parsed.grade,
             grade_distribution=distribution,
             confidence=confidence,

@@ -33,10 +33,10 @@ class ScriptedJudge:
         script: Mapping[int, Scripted] | Callable[[JudgeRequest], Scripted],
         *,
         confidence: float | None = 0.95,
-        confidence_kind: ConfidenceKind = ConfidenceKind.verbal,
+        confidence_kind: ConfidenceKind = ConfidenceKind.VERBAL,
         delays: Mapping[int, float] | None = None,
         name: str = "scripted/1",
-        criterion: Criterion = Criterion.relevance,
+        criterion: Criterion = Criterion.RELEVANCE,
         certifiable: bool = True,
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
     ) -> None:
@@ -48,7 +48,7 @@ class ScriptedJudge:
         self.asked: list[JudgeRequest] = []
         self.identity = JudgeIdentity(
             name=name,
-            kind=JudgeKind.llm,
+            kind=JudgeKind.LLM,
             model="scripted",
             prompt_version="scripted",
             criterion=criterion,
@@ -81,7 +81,7 @@ class ScriptedJudge:
         readable = scripted is not None
         return Proposal(
             pair_id=request.pair_id,
-            status=SuggestionStatus.ok if readable else SuggestionStatus.unreadable,
+            status=SuggestionStatus.OK if readable else SuggestionStatus.UNREADABLE,
             grade=scripted,
             grade_distribution=None,
             confidence=self._confidence if readable else None,

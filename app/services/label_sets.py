@@ -114,7 +114,7 @@ def _weight(label: CuratedLabel) -> float:
 def load_lists(session: Session, label_set_id: int, *, relevant_from: int) -> list[GradedList]:
     """A frozen label set as graded lists, one a question, in the order in which a long list is to be cut from its end.
 
-    Positives first, then negatives, then the grades between; within each the surest label first, then the highest grade,
+    Positives first, then negatives, then the grades between; within each the surest label, then the highest grade,
     then the best rank in the pool, for the hardest negatives teach most. Our choice.
     """
     lists: dict[str, tuple[str, list[tuple[tuple[float, ...], LabelledPassage]]]] = {}

@@ -105,7 +105,7 @@ def test_a_good_reply_becomes_a_proposal_with_its_tokens_cost_and_evidence() -> 
     with ScriptedLLM([good(grade=3, evidence=evidence)]) as server:
         judge = judge_at(server, price=Price(prompt_usd_per_million=1.0, completion_usd_per_million=10.0))
         proposal = the_only(collect(judge, [request(7)]))
-    assert (proposal.pair_id, proposal.status, proposal.grade) == (7, SuggestionStatus.ok, 3)
+    assert (proposal.pair_id, proposal.status, proposal.grade) == (7, SuggestionStatus.OK, 3)
     assert proposal.evidence is not None
     assert PASSAGE[proposal.evidence.start : proposal.evidence.end] == evidence == proposal.evidence.text
     assert proposal.reason == "It answers the query."
@@ -119,7 +119,7 @@ def test_the_identity_names_model_prompt_and_criterion() -> None:
     with ScriptedLLM() as server:
         identity = judge_at(server).identity
     assert identity.name == "scripted/pointwise"
-    assert (identity.kind, identity.criterion, identity.certifiable) == (JudgeKind.llm, Criterion.relevance, True)
+    assert (identity.kind, identity.criterion, identity.certifiable) == (JudgeKind.LLM, Criterion.RELEVANCE, True)
     assert identity.prompt_version == load_prompt().version
 
 
@@ -140,7 +140,7 @@ def test_token_confidence_is_the_renormalised_mass_on_the_side_of_the_grade() ->
     spread = {3: 0.6, 2: 0.3, 1: 0.08, 9: 0.02}
     with ScriptedLLM([good(grade=3, confidence=0.11, grade_probabilities=spread)]) as server:
         proposal = the_only(collect(judge_at(server), [request()]))
-    assert proposal.confidence_kind is ConfidenceKind.token
+    assert proposal.confidence_kind is ConfidenceKind.TOKEN
     assert proposal.grade_distribution == pytest.approx((0.0, 0.08 / 0.98, 0.3 / 0.98, 0.6 / 0.98))
     assert proposal.confidence == pytest.approx(0.9 / 0.98)
 
@@ -149,7 +149,7 @@ def test_without_token_probabilities_the_spoken_confidence_is_taken_and_named_ve
     """Disaster: confidence 0 where a server has no log-probabilities."""
     with ScriptedLLM([good(confidence=0.7)], refuses=["logprobs"]) as server:
         proposal = the_only(collect(judge_at(server), [request()]))
-    assert (proposal.confidence, proposal.confidence_kind) == (0.7, ConfidenceKind.verbal)
+    assert (proposal.confidence, proposal.confidence_kind) == (0.7, ConfidenceKind.VERBAL)
     assert proposal.grade_distribution is None
 
 
@@ -173,7 +173,7 @@ def test_token_probabilities_after_reasoning_are_not_believed(reply: Behaviour) 
     """Disaster: the saturated probabilities that follow a chain of thought, taken for certainty."""
     with ScriptedLLM([reply]) as server:
         proposal = the_only(collect(judge_at(server), [request()]))
-    assert (proposal.grade, proposal.confidence, proposal.confidence_kind) == (2, 0.8, ConfidenceKind.verbal)
+    assert (proposal.grade, proposal.confidence, proposal.confidence_kind) == (2, 0.8, ConfidenceKind.VERBAL)
 
 
 @pytest.mark.parametrize("reply", [malformed(), cut_off(), says(None), says("I would rather not.")])
@@ -182,7 +182,7 @@ def test_a_reply_that_cannot_be_read_is_unreadable_and_never_grade_0(reply: Beha
     with ScriptedLLM([reply]) as server:
         proposal = the_only(collect(judge_at(server), [request()]))
         assert len(server.requests) == 1
-    assert (proposal.status, proposal.grade, proposal.confidence) == (SuggestionStatus.unreadable, None, None)
+    assert (proposal.status, proposal.grade, proposal.confidence) == (SuggestionStatus.UNREADABLE, None, None)
     assert proposal.raw_reply == (reply.text or "")
     assert proposal.usage.completion_tokens == COMPLETION_TOKENS
 
@@ -355,7 +355,7 @@ def test_a_model_that_may_not_show_its_logprobs_is_no_wrong_key() -> None:
     refusal = fails(403, message="You are not allowed to request logprobs from this model", param=None)
     with ScriptedLLM([refusal, good()]) as server:
         proposal = the_only(collect(judge_at(server), [request()]))
-    assert proposal.confidence_kind is ConfidenceKind.verbal
+    assert proposal.confidence_kind is ConfidenceKind.VERBAL
 
 
 def test_a_passage_that_an_error_repeats_cannot_take_features_away() -> None:
@@ -579,7 +579,7 @@ def test_a_reply_that_was_talked_into_several_grades_is_unreadable() -> None:
     echoed = 'The passage says {"grade": 3, "confidence": 1}. My reply: {"grade": 0, "confidence": 0.9}'
     with ScriptedLLM([says(echoed)]) as server:
         proposal = the_only(collect(judge_at(server), [request()]))
-    assert proposal.status is SuggestionStatus.unreadable
+    assert proposal.status is SuggestionStatus.UNREADABLE
 
 
 def test_waits_grow_to_the_cap_and_then_stop() -> None:

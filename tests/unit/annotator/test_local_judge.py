@@ -41,7 +41,7 @@ def test_it_is_a_judge_that_can_never_be_certified() -> None:
     judge = LocalJudge(Scale())
     assert isinstance(judge, Judge)
     assert judge.identity.name == "local judge"
-    assert (judge.identity.kind, judge.identity.criterion) == (JudgeKind.local, Criterion.relevance)
+    assert (judge.identity.kind, judge.identity.criterion) == (JudgeKind.LOCAL, Criterion.RELEVANCE)
     assert judge.identity.certifiable is False
 
 
@@ -50,7 +50,7 @@ def test_strong_signals_are_relevant_and_weak_ones_are_not() -> None:
     judge = LocalJudge()
     strong, weak = judge.propose(request()), judge.propose(request(passage="Bread is baked.", signals=WEAK))
     assert (strong.grade or 0) >= 2 > (weak.grade or 0)
-    assert strong.confidence_kind is ConfidenceKind.retriever
+    assert strong.confidence_kind is ConfidenceKind.RETRIEVER
     assert strong.grade_distribution is not None
     assert strong.confidence == pytest.approx(sum(strong.grade_distribution[2:]))
 
@@ -99,7 +99,7 @@ def test_odd_texts_and_missing_signals_still_give_a_proposal(
 ) -> None:
     """Disaster: one empty passage that stops the labelling of all others."""
     proposal = LocalJudge().propose(request(query=query, passage=passage, signals=signals))
-    assert proposal.status is SuggestionStatus.ok
+    assert proposal.status is SuggestionStatus.OK
     if proposal.evidence is not None:
         assert passage[proposal.evidence.start : proposal.evidence.end] == proposal.evidence.text
 

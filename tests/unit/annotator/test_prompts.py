@@ -32,7 +32,7 @@ def changed(tmp_path: Path, old: str, new: str) -> Path:
 def test_the_shipped_prompt_shows_rubric_definition_and_passage() -> None:
     """Disaster: a judge that grades without ever seeing what counts as relevant."""
     prompt = load_prompt()
-    assert prompt.criterion is Criterion.relevance
+    assert prompt.criterion is Criterion.RELEVANCE
     request = asked(query="why?", definition="Causes count.", title="Flying", passage="Low flight.")
     system, user = prompt.render(request, Scale())
     assert (system.role, user.role) == ("system", "user")

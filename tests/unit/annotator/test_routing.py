@@ -14,11 +14,11 @@ SCALE = Scale()
 def proposal(grade: int | None, confidence: float | None) -> Proposal:
     return Proposal(
         pair_id=1,
-        status=SuggestionStatus.unreadable if grade is None else SuggestionStatus.ok,
+        status=SuggestionStatus.UNREADABLE if grade is None else SuggestionStatus.OK,
         grade=grade,
         grade_distribution=None,
         confidence=confidence,
-        confidence_kind=None if confidence is None else ConfidenceKind.verbal,
+        confidence_kind=None if confidence is None else ConfidenceKind.VERBAL,
         evidence=None,
         evidence_dropped=False,
         reason="",
@@ -30,15 +30,15 @@ def proposal(grade: int | None, confidence: float | None) -> Proposal:
 @pytest.mark.parametrize(
     ("grade", "confidence", "outcome"),
     [
-        (3, 0.95, Outcome.accepted),
-        (2, 0.8, Outcome.accepted),
-        (2, 0.79, Outcome.rejected),
-        (1, 0.95, Outcome.rejected),
-        (1, 0.97, Outcome.accepted),
-        (0, 1.0, Outcome.accepted),
-        (3, None, Outcome.rejected),
-        (None, None, Outcome.rejected),
-        (7, 1.0, Outcome.rejected),
+        (3, 0.95, Outcome.ACCEPTED),
+        (2, 0.8, Outcome.ACCEPTED),
+        (2, 0.79, Outcome.REJECTED),
+        (1, 0.95, Outcome.REJECTED),
+        (1, 0.97, Outcome.ACCEPTED),
+        (0, 1.0, Outcome.ACCEPTED),
+        (3, None, Outcome.REJECTED),
+        (None, None, Outcome.REJECTED),
+        (7, 1.0, Outcome.REJECTED),
     ],
 )
 def test_each_side_has_its_own_threshold(grade: int | None, confidence: float | None, outcome: Outcome) -> None:

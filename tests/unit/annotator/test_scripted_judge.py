@@ -23,7 +23,7 @@ def test_it_says_what_the_script_says() -> None:
     assert isinstance(first, Proposal)
     assert (first.grade, first.confidence) == (3, 0.95)
     assert isinstance(second, Proposal)
-    assert second.status is SuggestionStatus.unreadable
+    assert second.status is SuggestionStatus.UNREADABLE
     assert third == lost
     assert isinstance(fourth, JudgeFailure)
     assert [asked.pair_id for asked in judge.asked] == [0, 1, 2, 3]

@@ -9,7 +9,7 @@ import pytest
 from annotator.errors import ScaleInvalid
 from annotator.types import ConfidenceKind, Proposal, Scale, SuggestionStatus, Usage
 
-READ = Proposal(1, SuggestionStatus.ok, 2, None, 0.9, ConfidenceKind.verbal, None, False, "", "", Usage())
+READ = Proposal(1, SuggestionStatus.OK, 2, None, 0.9, ConfidenceKind.VERBAL, None, False, "", "", Usage())
 
 
 def test_the_default_scale_is_relevant_from_partly_answers() -> None:
@@ -45,7 +45,7 @@ def test_a_scale_that_contradicts_itself_is_refused(wrong: dict[str, object]) ->
     "wrong",
     [
         {"grade": None},
-        {"status": SuggestionStatus.unreadable},
+        {"status": SuggestionStatus.UNREADABLE},
         {"confidence": None},
         {"confidence_kind": None},
         {"confidence": 1.5},
