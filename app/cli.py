@@ -38,11 +38,11 @@ cli = typer.Typer(
 Where = Annotated[
     Path | None,
     typer.Option(
-        "--workspace", "-w", help="The workspace directory [default: RELABEL_WORKSPACE, else the nearest upwards]."
+        "--workspace", "-w", help="The workspace directory \\[default: RELABEL_WORKSPACE, else the nearest upwards]."
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one line of JSON on standard output.")]
-Who = Annotated[str | None, typer.Option("--person", help="Who does this [default: the workspace's person].")]
+Who = Annotated[str | None, typer.Option("--person", help="Who does this \\[default: the workspace's person].")]
 
 
 @contextmanager
@@ -62,7 +62,9 @@ def opened(where: Path | None) -> Iterator[Workspace]:
 @cli.command()
 def demo(
     where: Annotated[Path, typer.Option("--workspace", "-w", help="Where the demo lives.")] = Path("demo-workspace"),
-    port: Annotated[int | None, typer.Option(help="The port to serve on [default: 8501 or the next free one].")] = None,
+    port: Annotated[
+        int | None, typer.Option(help="The port to serve on \\[default: 8501 or the next free one].")
+    ] = None,
     serve_it: Annotated[bool, typer.Option("--serve/--no-serve", help="Start the application at the end.")] = True,
     simulate_audits: Annotated[
         bool,
@@ -138,7 +140,7 @@ def import_(
     path: Annotated[Path, typer.Argument(help="A file or folder.")],
     where: Where = None,
     layout: Annotated[str, typer.Option(help="auto, or the layout's name when auto is unsure.")] = "auto",
-    source: Annotated[str | None, typer.Option(help="The name to remember it under [default: the file's].")] = None,
+    source: Annotated[str | None, typer.Option(help="The name to remember it under \\[default: the file's].")] = None,
     split: Annotated[str | None, typer.Option(help="train, calibrate or held-out for all questions named.")] = None,
     splits: Annotated[str | None, typer.Option(help="Splits by judgement file: dl19=train,dl20=held-out.")] = None,
     max_grade: Annotated[int | None, typer.Option(min=1, help="The source's highest grade.")] = None,
@@ -239,7 +241,7 @@ def pool(
 def label(
     where: Where = None,
     judge: Annotated[
-        str | None, typer.Option(help="local, or llm when a key or endpoint is set [default: the workspace's].")
+        str | None, typer.Option(help="local, or llm when a key or endpoint is set \\[default: the workspace's].")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -280,7 +282,7 @@ def label(
 @cli.command()
 def serve(
     where: Where = None,
-    port: Annotated[int | None, typer.Option(min=1, max=65535, help="The port [default: the workspace's].")] = None,
+    port: Annotated[int | None, typer.Option(min=1, max=65535, help="The port \\[default: the workspace's].")] = None,
 ) -> None:
     """Start the application and its worker, on this machine only.
 
@@ -333,7 +335,7 @@ def worker(
 def train(
     where: Where = None,
     person: Who = None,
-    loss: Annotated[str | None, typer.Option(help="sum_marginal or infonce [default: the workspace's].")] = None,
+    loss: Annotated[str | None, typer.Option(help="sum_marginal or infonce \\[default: the workspace's].")] = None,
     epochs: Annotated[int | None, typer.Option(min=1, max=100)] = None,
     seed: Annotated[int | None, typer.Option(min=0)] = None,
     labels_from: Annotated[
