@@ -16,6 +16,7 @@ for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL", "DATABASE_URL", "RELABEL_WORKS
 
 from app.bootstrap import Workspace, open_with
 from app.config import settings_from
+from db.session import connect, upgrade
 
 ROOT = Path(__file__).parent.parent
 
@@ -57,16 +58,31 @@ def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     server.cleanup()
 
 
-@pytest.fixture
-def postgres_workspace(tmp_path: Path, postgres_url: str) -> Iterator[Workspace]:
-    """A fresh workspace on a fresh PostgreSQL database."""
+def _postgres_database(server: str, *, template: str = "template1") -> str:
+    """The URL of a fresh database on the server, a copy of the template."""
     import psycopg
 
     name = f"relabel_{uuid.uuid4().hex[:12]}"
-    with psycopg.connect(postgres_url, autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name}")
-    base, _, query = postgres_url.partition("?")
-    url = f"{base.rsplit('/', 1)[0]}/{name}" + (f"?{query}" if query else "")
+    with psycopg.connect(server, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
+    base, _, query = server.partition("?")
+    return f"{base.rsplit('/', 1)[0]}/{name}" + (f"?{query}" if query else "")
+
+
+@pytest.fixture(scope="session")
+def postgres_template(postgres_url: str) -> str:
+    """The name of a database that has every migration: copied, it saves each test the migrations."""
+    url = _postgres_database(postgres_url)
+    sessions = connect(url)
+    upgrade(sessions)
+    sessions.dispose()
+    return url.partition("?")[0].rsplit("/", 1)[1]
+
+
+@pytest.fixture
+def postgres_workspace(tmp_path: Path, postgres_url: str, postgres_template: str) -> Iterator[Workspace]:
+    """A fresh workspace on a fresh PostgreSQL database."""
+    url = _postgres_database(postgres_url, template=postgres_template)
     opened = open_with(settings_from(tmp_path / "workspace", {"database_url": url}))
     yield opened
     opened.close()

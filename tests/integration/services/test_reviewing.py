@@ -7,12 +7,12 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import sqlalchemy as sa
-from builders import TOPICS, Clock, add_candidates, add_corpus, add_suggestions, audit, pair_ids, queued, with_clock
 
 from annotator.types import Criterion
 from app.bootstrap import Workspace
 from app.errors import Conflict, InputInvalid
 from app.services import labelling, labels, reviewing
+from builders import TOPICS, Clock, add_candidates, add_corpus, add_suggestions, audit, pair_ids, queued, with_clock
 from db.enums import LabelSource, ReviewAction, Visibility
 from db.errors import NotFound
 from db.models import Lease, Person, Review

@@ -1,0 +1,212 @@
+"""Labels as people look at them, and which grade holds for a pair, on both databases."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+import sqlalchemy as sa
+
+from annotator.routing import BareThreshold
+from annotator.types import Criterion
+from app.bootstrap import Workspace
+from app.errors import InputInvalid, NothingToDo
+from app.services import labelling, labels, reviewing
+from app.services.importing import import_passages
+from builders import TOPICS, Clock, add_candidates, add_corpus, add_suggestions, pair_ids, scripted_judge, with_clock
+from db.enums import LabelSource, Outcome, ReviewAction, Visibility
+from db.errors import NotFound
+from db.models import PairState, Review
+from db.queries.people import person_named
+from db.queries.states import refresh_state
+
+FEW = TOPICS[:2]
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def labelled(any_workspace: Workspace, clock: Clock) -> Workspace:
+    """Twelve train pairs with true suggestions, all accepted."""
+    workspace = with_clock(any_workspace, clock)
+    add_corpus(workspace, topics=FEW)
+    add_candidates(workspace, topics=FEW)
+    add_suggestions(workspace)
+    return workspace
+
+
+def answering(workspace: Workspace) -> int:
+    return pair_ids(workspace)["q-bread", "bread-answer"]
+
+
+def holds(workspace: Workspace, pair_id: int) -> tuple[int | None, LabelSource | None]:
+    view = labels.get_pair(workspace, pair_id=pair_id)
+    return view.curated_grade, view.curated_source
+
+
+def adjudicate(workspace: Workspace, pair_id: int, grade: int) -> int:
+    with workspace.sessions.begin() as session:
+        now = workspace.now()
+        review = Review(
+            pair_id=pair_id,
+            criterion=Criterion.RELEVANCE,
+            person_id=person_named(session, "Judge Judy", now=now).id,
+            action=ReviewAction.ADJUDICATE,
+            grade=grade,
+            visibility=Visibility.SHOWN,
+            created_at=now,
+        )
+        session.add(review)
+        refresh_state(session, pair_id=pair_id, criterion=Criterion.RELEVANCE, now=now)
+        return review.id
+
+
+def test_pages_hold_every_label_once(labelled: Workspace) -> None:
+    """A label on two pages, or on none, when the list is paged."""
+    pages = [labels.list_labels(labelled, offset=offset, limit=5) for offset in (0, 5, 10, 15)]
+    assert [page.total for page in pages] == [12] * 4
+    assert [len(page.rows) for page in pages] == [5, 5, 2, 0]
+    listed = [row.pair_id for page in pages for row in page.rows]
+    assert sorted(listed) == sorted(pair_ids(labelled).values())
+
+
+def test_filters_tell_accepted_rejected_and_reviewed_apart(labelled: Workspace) -> None:
+    """The list of the accepted shows what was rejected."""
+    labelling.route(labelled, policy=BareThreshold(threshold_relevant=0.99, threshold_irrelevant=0.9))
+    labels.overturn(labelled, pair_id=answering(labelled), person="Ada", grade=1, note="")
+
+    def total(**filters: object) -> int:
+        return labels.list_labels(labelled, **filters).total  # type: ignore[arg-type]
+
+    assert (total(outcome=Outcome.ACCEPTED), total(outcome=Outcome.REJECTED), total()) == (8, 4, 12)
+    assert (total(reviewed=True), total(reviewed=False)) == (1, 11)
+    assert total(outcome=Outcome.REJECTED, reviewed=True) == 1
+    assert total(outcome=Outcome.ACCEPTED, reviewed=True) == 0
+    (row,) = labels.list_labels(labelled, reviewed=True).rows
+    assert (row.grade, row.human_grade, row.curated_grade, row.curated_source) == (3, 1, 1, LabelSource.HUMAN)
+
+
+def test_what_is_typed_in_the_search_is_looked_for_literally(any_workspace: Workspace) -> None:
+    """A percent sign in the search box finds everything."""
+    add_corpus(any_workspace, topics=FEW)
+    import_passages(
+        any_workspace,
+        [("bread-answer", "bread", r"100% rye, a_b c\d"), ("bread-partly", "", "100 aXb grabs c/d")],
+        source_name="everyday",
+    )
+    add_candidates(any_workspace, topics=FEW)
+    add_suggestions(any_workspace)
+    # Each passage is a candidate of both questions; "sourdough" stands in a question and in one passage.
+    expected = {"100%": 2, "a_b": 2, "AXB": 2, "c\\d": 2, "%": 2, "_": 2, "SOURDOUGH": 7, "  ": 12, "rye_": 0}
+    assert {text: labels.list_labels(any_workspace, text=text).total for text in expected} == expected
+
+
+def test_an_overturned_label_keeps_the_suggestion_and_the_review(labelled: Workspace) -> None:
+    """Overturning rewrites what the judge said, and its error rate looks better than it is."""
+    view = labels.overturn(
+        labelled, pair_id=answering(labelled), person="Ada", grade=0, note="about bread, not about it"
+    )
+    assert (view.grade, view.outcome) == (3, Outcome.ACCEPTED)
+    assert (view.curated_grade, view.curated_source) == (0, LabelSource.HUMAN)
+    with labelled.sessions.read() as session:
+        (review,) = session.scalars(sa.select(Review))
+        assert (review.grade, review.visibility, review.note) == (0, Visibility.SHOWN, "about bread, not about it")
+        state = session.get_one(PairState, (view.pair_id, Criterion.RELEVANCE))
+        assert review.suggestion_id == state.suggestion_id is not None
+
+
+def test_the_history_tells_everything_in_order(labelled: Workspace, clock: Clock) -> None:
+    """Nobody can tell who changed a label, or when."""
+    pair_id = answering(labelled)
+    clock.pass_minutes(1)
+    labelling.route(labelled, policy=BareThreshold(threshold_relevant=0.99, threshold_irrelevant=0.99))
+    clock.pass_minutes(1)
+    labels.overturn(labelled, pair_id=pair_id, person="Ada", grade=1, note="hm")
+    clock.pass_minutes(1)
+    reviewing.undo(labelled, person="Ada")
+    history = labels.get_pair(labelled, pair_id=pair_id).history
+    assert [entry.what for entry in history] == [
+        "proposed grade 3 at 0.95 (verbal)",
+        "accepted",
+        "rejected",
+        "graded 1 (saw the suggestion)",
+        "took back the review before",
+    ]
+    assert [entry.at for entry in history] == sorted(entry.at for entry in history)
+    assert (history[3].who, history[3].note) == ("Ada", "hm")
+
+
+def test_what_cannot_be_overturned_is_refused(labelled: Workspace) -> None:
+    """A stray click stores a grade for a pair that is not there, or off the scale."""
+    with pytest.raises(NotFound):
+        labels.overturn(labelled, pair_id=99999, person="Ada", grade=1, note="")
+    with pytest.raises(InputInvalid):
+        labels.overturn(labelled, pair_id=answering(labelled), person="Ada", grade=4, note="")
+    assert labels.list_labels(labelled, reviewed=True).total == 0
+
+
+def test_a_pair_nobody_proposed_for_cannot_be_overturned(workspace: Workspace) -> None:
+    """A review that says it saw a suggestion where there was none."""
+    add_corpus(workspace, topics=FEW)
+    add_candidates(workspace, topics=FEW)
+    with pytest.raises(NothingToDo):
+        labels.overturn(workspace, pair_id=answering(workspace), person="Ada", grade=1, note="")
+
+
+def test_an_adjudication_stands_above_a_later_review_and_both_above_the_judge(labelled: Workspace) -> None:
+    """The next passer-by outvotes the adjudicator, or the judge outvotes people."""
+    pair_id = answering(labelled)
+    assert holds(labelled, pair_id) == (3, LabelSource.ACCEPTED)
+    labels.overturn(labelled, pair_id=pair_id, person="Ada", grade=1, note="")
+    assert holds(labelled, pair_id) == (1, LabelSource.HUMAN)
+    adjudicate(labelled, pair_id, 2)
+    assert holds(labelled, pair_id) == (2, LabelSource.ADJUDICATED)
+    labels.overturn(labelled, pair_id=pair_id, person="Ada", grade=0, note="")
+    labelling.label(labelled, scripted_judge(labelled, lambda *_: 1, name="another/1"))
+    labelling.route(labelled)
+    assert holds(labelled, pair_id) == (2, LabelSource.ADJUDICATED)
+
+
+def test_taking_a_human_grade_back_gives_the_accepted_one_back(labelled: Workspace) -> None:
+    """After an undo the pair has no label at all, or keeps the grade that was taken back."""
+    pair_id = answering(labelled)
+    labels.overturn(labelled, pair_id=pair_id, person="Ada", grade=0, note="")
+    reviewing.undo(labelled, person="Ada")
+    assert holds(labelled, pair_id) == (3, LabelSource.ACCEPTED)
+
+
+def test_a_new_suggestion_clears_what_was_decided_about_the_old_one(labelled: Workspace) -> None:
+    """A grade nobody decided about trains under the decision made for another."""
+    pair_id = answering(labelled)
+    labelling.label(labelled, scripted_judge(labelled, lambda *_: 1, name="another/1"))
+    view = labels.get_pair(labelled, pair_id=pair_id)
+    assert (view.grade, view.outcome, view.why, view.curated_grade) == (1, None, "", None)
+    labelling.route(labelled)
+    assert holds(labelled, pair_id) == (1, LabelSource.ACCEPTED)
+
+
+def test_people_and_routing_at_the_same_time_never_lose_a_persons_grade(any_workspace: Workspace) -> None:
+    """Routing writes what it read before the person graded, and the judge's grade trains in place of theirs."""
+    add_corpus(any_workspace, topics=TOPICS[:4])
+    add_candidates(any_workspace, topics=TOPICS[:4])
+    add_suggestions(any_workspace)
+    ids = sorted(pair_ids(any_workspace).values())
+
+    def overturn_all(_: int) -> None:
+        for pair_id in ids:
+            labels.overturn(any_workspace, pair_id=pair_id, person="Ada", grade=0, note="")
+
+    def route_often(turn: int) -> None:
+        for step in range(10):
+            threshold = 0.5 + (turn * 10 + step) / 100
+            labelling.route(
+                any_workspace, policy=BareThreshold(threshold_relevant=threshold, threshold_irrelevant=threshold)
+            )
+
+    with ThreadPoolExecutor(3) as pool:
+        for done in [pool.submit(overturn_all, 0), pool.submit(route_often, 1), pool.submit(route_often, 2)]:
+            done.result()
+    assert {holds(any_workspace, pair_id) for pair_id in ids} == {(0, LabelSource.HUMAN)}
