@@ -7,6 +7,7 @@ pair, so a test can say what a careful person would.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -27,8 +28,10 @@ from app.services.importing import (
     import_passages,
     import_queries,
 )
-from db.enums import Split
-from db.models import Pair, Passage, Query
+from app.services.indexing import dense_system
+from db.enums import ModelStage, PromotionCause, Split
+from db.models import IndexVersion, LiveModel, ModelVersion, Pair, Passage, Promotion, Query
+from db.queries.registry import hash_corpus
 
 N_TRAIN = 12
 
@@ -312,3 +315,39 @@ def judge_held_out(workspace: Workspace, *, person: str = "Grace") -> None:
         person=person,
         max_grade=3,
     )
+
+
+def add_model(workspace: Workspace, name: str, *, base_id: int | None = None, live: bool = False) -> int:
+    """A model version without weights but with an index row over the corpus as it is; for what never loads it."""
+    now = workspace.now()
+    with workspace.sessions.begin() as session:
+        model = ModelVersion(
+            hash=hashlib.sha256(name.encode()).hexdigest(),
+            name=name,
+            path=f"models/{name}",
+            dim=384,
+            stage=ModelStage.LIVE if live else ModelStage.CANDIDATE,
+            base_id=base_id,
+            created_at=now,
+        )
+        session.add(model)
+        session.flush()
+        state, n = hash_corpus(session)
+        folder = workspace.settings.indexes / name
+        folder.mkdir()
+        index = IndexVersion(
+            system=dense_system(model),
+            corpus_hash=state,
+            model_version_id=model.id,
+            path=f"indexes/{name}",
+            n_passages=n,
+            created_at=now,
+        )
+        session.add(index)
+        if live:
+            session.flush()
+            session.add(LiveModel(id=1, model_version_id=model.id, index_version_id=index.id, changed_at=now))
+            session.add(
+                Promotion(model_version_id=model.id, cause=PromotionCause.FIRST, reason="the first", created_at=now)
+            )
+        return model.id

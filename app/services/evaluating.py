@@ -35,11 +35,13 @@ def run_evaluation(
     criterion: Criterion = Criterion.RELEVANCE,
     progress: Progress | None = None,
     should_cancel: Callable[[], bool] | None = None,
+    on_record: Callable[[Session, Evaluation], None] | None = None,
 ) -> int:
     """Evaluates a model on what people judged in a split and stores it; returns the evaluation's id.
 
     With a baseline both are measured, compared by query, and the gate decides; that is one look at the held-out set.
     `label_set_ids` are those the model was trained on: they tell seen queries from unseen ones (methods, section 7).
+    `on_record` writes what must be stored together with the evaluation or not at all.
 
     Raises:
         NothingToDo: nobody has judged a relevant passage of this split yet.
@@ -102,13 +104,16 @@ def run_evaluation(
         )
         session.add(row)
         session.flush()
+        if on_record is not None:
+            on_record(session, row)
         return row.id
 
 
 def _hash_qrels(qrels: Mapping[str, Mapping[str, int]]) -> str:
     digest = hashlib.sha256()
-    for query_id, judged in qrels.items():
-        for passage_id, grade in judged.items():
+    # In Python's order: each database sorts text by rules of its own, and looks are counted by this hash.
+    for query_id, judged in sorted(qrels.items()):
+        for passage_id, grade in sorted(judged.items()):
             digest.update(f"{query_id}\t{passage_id}\t{grade}\n".encode())
     return digest.hexdigest()
 

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
 
 from app.bootstrap import Workspace
 from app.errors import NothingToDo
@@ -26,28 +28,44 @@ def dense_system(model: ModelVersion) -> str:
 
 
 def register_model(
-    workspace: Workspace, *, staging: Path, name: str, base_id: int | None, dim: int, stage: ModelStage
+    workspace: Workspace,
+    *,
+    staging: Path,
+    name: str,
+    base_id: int | None,
+    dim: int,
+    stage: ModelStage,
+    on_record: Callable[[Session, ModelVersion], None] | None = None,
 ) -> ModelVersion:
-    """Moves a finished model folder to its immutable place and records it; the same content is recorded once."""
+    """Moves a finished model folder to its immutable place and records it; the same content is recorded once.
+
+    `on_record` writes what must be stored together with the model or not at all.
+    """
     from retriever.model_store import commit_directory
 
     model_hash, path = commit_directory(staging, workspace.settings.models)
     with workspace.sessions.begin() as session:
         known = registry.get_model_by_hash(session, model_hash)
-        if known is not None:
-            return known
-        model = ModelVersion(
-            hash=model_hash,
-            name=name,
-            path=str(path.relative_to(workspace.settings.workspace)),
-            dim=dim,
-            stage=stage,
-            base_id=base_id,
-            created_at=workspace.now(),
-        )
-        session.add(model)
-        session.flush()
-        return model
+        if known is None:
+            known = ModelVersion(
+                hash=model_hash,
+                name=name,
+                path=str(path.relative_to(workspace.settings.workspace)),
+                dim=dim,
+                stage=stage,
+                base_id=base_id,
+                created_at=workspace.now(),
+            )
+            try:
+                with session.begin_nested():
+                    session.add(known)
+            except IntegrityError:  # another process recorded the same content a moment ago
+                known = registry.get_model_by_hash(session, model_hash)
+                if known is None:
+                    raise
+        if on_record is not None:
+            on_record(session, known)
+        return known
 
 
 def model_path(workspace: Workspace, model: ModelVersion) -> Path:
@@ -69,16 +87,17 @@ def ensure_live_model(workspace: Workspace) -> ModelVersion:
     from retriever.model_store import resolve_model
 
     source = resolve_model(workspace.settings.model)
-    staging = Path(tempfile.mkdtemp(prefix=".base-", dir=workspace.settings.models))
-    if isinstance(source, Path):
-        shutil.copytree(source, staging, dirs_exist_ok=True)
-        dim = Encoder.load(staging).dim
-        name = "all-MiniLM-L6-v2" if workspace.settings.model == "default" else source.name
-    else:
-        encoder = Encoder.load(source)
-        encoder.save(staging)
-        dim, name = encoder.dim, source
-    model = register_model(workspace, staging=staging, name=name, base_id=None, dim=dim, stage=ModelStage.LIVE)
+    with tempfile.TemporaryDirectory(prefix=".base-", dir=workspace.settings.models) as scratch:
+        staging = Path(scratch) / "model"
+        if isinstance(source, Path):
+            shutil.copytree(source, staging)
+            dim = Encoder.load(staging).dim
+            name = "all-MiniLM-L6-v2" if workspace.settings.model == "default" else source.name
+        else:
+            encoder = Encoder.load(source)
+            encoder.save(staging)
+            dim, name = encoder.dim, source
+        model = register_model(workspace, staging=staging, name=name, base_id=None, dim=dim, stage=ModelStage.LIVE)
     with workspace.sessions.begin() as session:
         if registry.get_live(session) is None:
             now = workspace.now()
@@ -163,27 +182,27 @@ def ensure_dense_index(
 def _ensure_index(workspace: Workspace, *, system: str, model_id: int | None, build: Callable[[Path], int]) -> Path:
     from retriever.model_store import commit_directory
 
-    state = corpus_hash(workspace)
-    with workspace.sessions.read() as session:
-        known = registry.get_index(session, system=system, corpus_hash=state)
-    if known is not None and (workspace.settings.workspace / known.path).is_dir():
-        return workspace.settings.workspace / known.path
-    staging = Path(tempfile.mkdtemp(prefix=".index-", dir=workspace.settings.indexes))
-    try:
-        n = build(staging)
-        _, path = commit_directory(staging, workspace.settings.indexes)
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
-    with workspace.sessions.begin() as session:
-        if registry.get_index(session, system=system, corpus_hash=state) is None:
-            session.add(
-                IndexVersion(
-                    system=system,
-                    corpus_hash=state,
-                    model_version_id=model_id,
-                    path=str(path.relative_to(workspace.settings.workspace)),
-                    n_passages=n,
-                    created_at=workspace.now(),
+    while True:
+        state = corpus_hash(workspace)
+        with workspace.sessions.read() as session:
+            known = registry.get_index(session, system=system, corpus_hash=state)
+        if known is not None and (workspace.settings.workspace / known.path).is_dir():
+            return workspace.settings.workspace / known.path
+        staging = Path(tempfile.mkdtemp(prefix=".index-", dir=workspace.settings.indexes))
+        try:
+            n = build(staging)
+            if corpus_hash(workspace) != state:
+                continue  # an import came in between: nobody knows which passages the index holds
+            _, path = commit_directory(staging, workspace.settings.indexes)
+        finally:
+            shutil.rmtree(staging, ignore_errors=True)
+        with workspace.sessions.begin() as session:
+            row = registry.get_index(session, system=system, corpus_hash=state)
+            if row is None:
+                row = IndexVersion(
+                    system=system, corpus_hash=state, model_version_id=model_id, created_at=workspace.now()
                 )
-            )
-    return path
+                session.add(row)
+            # A row whose folder was lost gets the new folder: the same passages need not give the same bytes.
+            row.path, row.n_passages = str(path.relative_to(workspace.settings.workspace)), n
+        return path

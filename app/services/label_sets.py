@@ -66,8 +66,9 @@ def freeze(
     problem = _problem(workspace, labels)
     if problem is not None:
         raise NothingToDo(problem)
-    digest = hashlib.sha256()
-    for label in labels:
+    digest = hashlib.sha256(f"{criterion}\n".encode())
+    # In Python's order: each database sorts text by rules of its own.
+    for label in sorted(labels, key=lambda label: (label.query_key, label.passage_key)):
         line = "\t".join(
             [label.query_key, label.passage_key, str(label.grade), str(label.source), f"{_weight(label):.6f}"]
         )
@@ -131,5 +132,5 @@ def load_lists(session: Session, label_set_id: int, *, relevant_from: int) -> li
             query=query,
             passages=tuple(passage for _, passage in sorted(passages, key=lambda p: (p[0], p[1].passage_id))),
         )
-        for query_id, (query, passages) in lists.items()
+        for query_id, (query, passages) in sorted(lists.items())
     ]

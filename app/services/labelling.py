@@ -8,6 +8,8 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, cast
 
+from sqlalchemy.exc import IntegrityError
+
 from annotator.judges.base import Judge
 from annotator.judges.reply_cache import CachedReply
 from annotator.routing import BareThreshold
@@ -63,18 +65,21 @@ class StoredReplies:
 
     def put(self, key: str, reply: CachedReply) -> None:
         """Stores the reply unless one is stored already."""
-        with self._workspace.sessions.begin() as session:
-            if label_queries.get_reply(session, key) is None:
-                session.add(
-                    ReplyCacheEntry(
-                        key=key,
-                        model=reply.model,
-                        reply={"reply": reply.to_json()},
-                        prompt_tokens=reply.prompt_tokens,
-                        completion_tokens=reply.completion_tokens,
-                        created_at=self._workspace.now(),
-                    )
-                )
+        entry = ReplyCacheEntry(
+            key=key,
+            model=reply.model,
+            reply={"reply": reply.to_json()},
+            prompt_tokens=reply.prompt_tokens,
+            completion_tokens=reply.completion_tokens,
+            created_at=self._workspace.now(),
+        )
+        try:
+            with self._workspace.sessions.begin() as session:
+                if label_queries.get_reply(session, key) is None:
+                    session.add(entry)
+        except IntegrityError:  # another worker stored one a moment ago; the first stays
+            if self.get(key) is None:
+                raise
 
 
 def label(

@@ -9,7 +9,7 @@ from app.bootstrap import Workspace
 from app.services.models import model_view
 from app.services.views import Funnel, ModelView, NextStep, OverviewView
 from db.enums import RunStatus, Split
-from db.queries import counts
+from db.queries import counts, exports
 from db.queries.queue import count_waiting
 from db.queries.registry import get_live, latest_candidate
 from db.queries.training import get_active_run, get_run_of_model, list_curated
@@ -18,6 +18,7 @@ from db.queries.training import get_active_run, get_run_of_model, list_curated
 def get_overview(workspace: Workspace, *, criterion: Criterion = Criterion.RELEVANCE) -> OverviewView:
     """Everything the Overview shows, read in one snapshot."""
     with workspace.sessions.read() as session:
+        exports.freeze_snapshot(session)
         pairs = counts.count_pairs(session, criterion=criterion)
         prompt_tokens, completion_tokens, cost, unpriced = counts.sum_usage(session, criterion=criterion)
         judges = counts.list_active_judges(session, criterion=criterion)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -11,15 +12,17 @@ from app.errors import NothingToDo
 from app.services.indexing import (
     BM25,
     Progress,
+    corpus_hash,
     dense_system,
     ensure_bm25_index,
     ensure_dense_index,
     ensure_live_model,
     model_path,
 )
+from app.services.near_duplicates import NearDuplicates, strictest
 from db.enums import Split
-from db.models import QueryCluster
 from db.queries import candidates as pool_queries
+from db.queries import corpus as corpus_queries
 from retriever.types import Candidate
 
 HELD_OUT_OF_FOUR_FROM = 20
@@ -39,18 +42,29 @@ class PoolReport:
 def assign_splits(workspace: Workspace) -> dict[str, int]:
     """Gives every question without a split one, near-duplicates together; returns how many clusters got which.
 
-    From 20 unsplit questions on, one in four (by a hash, so always the same) is held out; fewer all train.
+    From 20 unsplit clusters on, one family of near-duplicates in four (by a hash, so always the same) is held out;
+    fewer all train. A family with a member in a split joins that split, the strictest if there are several.
     """
-    assigned: dict[str, int] = {}
+    assigned: Counter[str] = Counter()
     with workspace.sessions.begin() as session:
-        clusters = pool_queries.list_unsplit_clusters(session)
-        for cluster_id in clusters:
-            cluster = session.get_one(QueryCluster, cluster_id)
-            draw = int.from_bytes(hashlib.sha256(f"split:{cluster_id}".encode()).digest()[:4]) % 4
-            held_out = len(clusters) >= HELD_OUT_OF_FOUR_FROM and draw == 0
-            cluster.split = Split.HELD_OUT if held_out else Split.TRAIN
-            assigned[cluster.split] = assigned.get(cluster.split, 0) + 1
-    return assigned
+        unsplit = set(pool_queries.list_unsplit_clusters(session))
+        if not unsplit:
+            return {}
+        duplicates, present = NearDuplicates(), dict[int, Split]()
+        for text, cluster_id, split in corpus_queries.stream_query_texts(session):
+            duplicates.add(text, cluster_id, similar=duplicates.find(text))
+            if split is not None:
+                present[cluster_id] = split
+        for family in duplicates.families().values():
+            split = strictest(present[cluster_id] for cluster_id in family if cluster_id in present)
+            if split is None:
+                draw = int.from_bytes(hashlib.sha256(f"split:{min(family)}".encode()).digest()[:4]) % 4
+                held_out = len(unsplit) >= HELD_OUT_OF_FOUR_FROM and draw == 0
+                split = Split.HELD_OUT if held_out else Split.TRAIN
+            missing = sorted(unsplit.intersection(family))
+            corpus_queries.set_splits(session, missing, split)
+            assigned[split] += len(missing)
+    return dict(+assigned)
 
 
 def pool(
@@ -72,6 +86,7 @@ def pool(
     from retriever.pooling import pool as pool_queries_of
     from retriever.types import Hit, Query
 
+    corpus_hash(workspace)  # before anything is decided or copied: without passages there is nothing to pool
     assigned = assign_splits(workspace)
     with workspace.sessions.read() as session:
         rows = pool_queries.list_queries_to_pool(session, list(Split))

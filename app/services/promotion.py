@@ -13,7 +13,7 @@ from app.services.views import ModelView, PromotionView
 from db.enums import ModelStage, PromotionCause, Split
 from db.models import Evaluation, LiveModel, ModelVersion, Person, Promotion
 from db.queries.people import person_named
-from db.queries.registry import get_index, get_live, get_model_or_raise
+from db.queries.registry import get_index, get_live, get_model_or_raise, lock_live
 from db.queries.training import latest_evaluation
 
 
@@ -41,6 +41,7 @@ def promote(workspace: Workspace, *, model_id: int, person: str, override_reason
     """
     state = corpus_hash(workspace)
     with workspace.sessions.begin() as session:
+        lock_live(session)
         model = get_model_or_raise(session, model_id)
         live = get_live(session)
         if live is not None and live.id == model.id:
@@ -88,6 +89,7 @@ def rollback(workspace: Workspace, *, person: str, reason: str) -> str:
     """
     state = corpus_hash(workspace)
     with workspace.sessions.begin() as session:
+        lock_live(session)
         last = _last_step_forward(session)
         if last is None or last.previous_model_id is None:
             raise NothingToDo("there is no earlier model to go back to")
@@ -128,14 +130,14 @@ def _switch(
     evaluation: Evaluation | None,
 ) -> None:
     index = get_index(session, system=dense_system(model), corpus_hash=state)
-    if index is None:
+    if index is None or not (workspace.settings.workspace / index.path).is_dir():
         raise NotAllowed(
             f"model {model.id} has no index over the corpus as it is now",
             user_message="This model's index does not cover the present passages. Run: relabel evaluate --model "
             + model.hash[:12],
         )
     now = workspace.now()
-    row = session.get(LiveModel, 1, with_for_update=True)
+    row = session.get(LiveModel, 1)
     previous = None
     if row is None:
         session.add(LiveModel(id=1, model_version_id=model.id, index_version_id=index.id, changed_at=now))

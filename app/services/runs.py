@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Mapping
 from datetime import timedelta
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
@@ -11,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from annotator.types import Criterion
 from app.bootstrap import Workspace
-from app.errors import NothingToDo
+from app.errors import InputInvalid, NothingToDo
 from app.services.evaluating import evaluation_view
 from app.services.label_sets import freeze
 from app.services.label_sets import get_trainable as get_trainable
@@ -24,6 +26,7 @@ from db.queries import training as training_queries
 from db.queries.people import person_named
 from db.queries.registry import get_live
 from db.queries.workspace_values import get_value, set_value
+from retriever.types import TrainingSettings
 
 HEARTBEAT = "worker_heartbeat"
 HEARTBEAT_LOST = timedelta(seconds=30)
@@ -44,7 +47,9 @@ def create_run(
 
     Raises:
         NothingToDo: there is nothing to train on, or no model is live yet.
+        InputInvalid: an override is unknown or not allowed.
     """
+    settings = _training_settings(workspace, overrides or {})
     try:
         with workspace.sessions.begin() as session:
             active = training_queries.get_active_run(session)
@@ -60,7 +65,7 @@ def create_run(
                 base_model_id=base.id,
                 status=RunStatus.QUEUED,
                 stage="waiting for the worker",
-                settings=_training_settings(workspace) | (overrides or {}),
+                settings=settings,
                 report={},
                 person_id=person_named(session, person, now=now).id,
                 created_at=now,
@@ -86,9 +91,9 @@ def _base_model(session: Session) -> ModelVersion:
     return model
 
 
-def _training_settings(workspace: Workspace) -> dict[str, object]:
+def _training_settings(workspace: Workspace, overrides: Mapping[str, Any]) -> dict[str, Any]:
     settings = workspace.settings
-    return {
+    chosen: dict[str, Any] = {
         "loss": settings.loss,
         "epochs": settings.epochs,
         "learning_rate": settings.learning_rate,
@@ -98,7 +103,13 @@ def _training_settings(workspace: Workspace) -> dict[str, object]:
         "seed": settings.seed,
         "relevant_from": settings.relevant_from,
         "max_grade": settings.max_grade,
+        **overrides,
     }
+    try:
+        TrainingSettings(**chosen)
+    except (TypeError, ValueError) as exc:
+        raise InputInvalid(f"these training settings cannot be used: {exc}") from exc
+    return chosen
 
 
 def get_run(workspace: Workspace, *, run_id: int) -> RunView:
@@ -161,7 +172,7 @@ def request_cancel(workspace: Workspace, *, run_id: int, person: str) -> None:
         NotFound: there is no such run.
     """
     with workspace.sessions.begin() as session:
-        run = session.get(TrainingRun, run_id)
+        run = session.get(TrainingRun, run_id, with_for_update=True)
         if run is None:
             raise NotFound(f"there is no training run {run_id}")
         if not run.status.is_active:

@@ -6,16 +6,19 @@ resumes at the step it was in, and a repeated step finds what the first attempt 
 
 from __future__ import annotations
 
+import contextlib
 import math
 import shutil
 import tempfile
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.orm import Session
 
 from app.bootstrap import Workspace
 from app.errors import AppError
@@ -24,13 +27,14 @@ from app.services.indexing import Progress, ensure_dense_index, model_path, regi
 from app.services.label_sets import load_lists
 from db.enums import ModelStage, RunStatus
 from db.errors import DbError
-from db.models import TrainingPoint, TrainingRun
+from db.models import Evaluation, ModelVersion, TrainingPoint, TrainingRun
 from db.queries import training as training_queries
 from db.queries.registry import get_live, get_model_or_raise
 from retriever.errors import EncodingCancelled, RetrieverError, TrainingCancelled
 from retriever.types import TrainingProgress, TrainingSettings
 
 _REPORT_SECONDS = 0.5
+LEFT_ALONE = timedelta(days=1)
 OUR_ERRORS = (AppError, DbError, RetrieverError)
 CANCELLED = (TrainingCancelled, EncodingCancelled)
 
@@ -82,13 +86,19 @@ class _Follower:
 def _enter(workspace: Workspace, run_id: int, stage: str) -> TrainingRun:
     """Marks the stage a run is in; raises TrainingCancelled when it was asked to stop."""
     with workspace.sessions.begin() as session:
-        run = session.get_one(TrainingRun, run_id)
-        if run.cancel_requested or not run.status.is_active:
-            raise TrainingCancelled(f"run {run_id} was cancelled")
+        run = _locked_run(session, run_id)
         now = workspace.now()
         run.status, run.stage, run.done, run.total, run.heartbeat_at = RunStatus.RUNNING, stage, 0, 0, now
         run.started_at = run.started_at or now
         return run
+
+
+def _locked_run(session: Session, run_id: int) -> TrainingRun:
+    """The run, held until the transaction ends; raises TrainingCancelled when it was asked to stop."""
+    run = session.get_one(TrainingRun, run_id, with_for_update=True)
+    if run.cancel_requested or not run.status.is_active:
+        raise TrainingCancelled(f"run {run_id} was cancelled", user_message="Training was cancelled. Nothing was kept.")
+    return run
 
 
 def train_step(workspace: Workspace, run_id: int, *, on_progress: Progress | None = None) -> int:
@@ -115,6 +125,13 @@ def train_step(workspace: Workspace, run_id: int, *, on_progress: Progress | Non
             should_cancel=follower.should_cancel,
         )
         dim = Encoder.load(output).dim
+
+        def record(session: Session, model: ModelVersion) -> None:
+            run = _locked_run(session, run_id)
+            run.model_version_id, run.report = model.id, _plain(asdict(report))
+
+        with workspace.sessions.read() as session:
+            _locked_run(session, run_id)  # asked to stop in the last moment: leave no folder either
         model = register_model(
             workspace,
             staging=output,
@@ -122,11 +139,8 @@ def train_step(workspace: Workspace, run_id: int, *, on_progress: Progress | Non
             base_id=base.id,
             dim=dim,
             stage=ModelStage.CANDIDATE,
+            on_record=record,
         )
-    with workspace.sessions.begin() as session:
-        run = session.get_one(TrainingRun, run_id)
-        run.model_version_id = model.id
-        run.report = _plain(asdict(report))
     return model.id
 
 
@@ -153,17 +167,19 @@ def evaluate_step(workspace: Workspace, run_id: int, *, on_progress: Progress | 
         live = get_live(session)
         label_sets = training_queries.label_sets_of(session, [m.id for m in (live, model) if m is not None])
     follower = _Follower(workspace, run_id, on_progress=on_progress)
-    evaluation_id = run_evaluation(
+
+    def record(session: Session, evaluation: Evaluation) -> None:
+        _locked_run(session, run_id).evaluation_id = evaluation.id
+
+    return run_evaluation(
         workspace,
         model=model,
         baseline=live,
         label_set_ids=label_sets,
         progress=follower.at,
         should_cancel=follower.should_cancel,
+        on_record=record,
     )
-    with workspace.sessions.begin() as session:
-        session.get_one(TrainingRun, run_id).evaluation_id = evaluation_id
-    return evaluation_id
 
 
 def _model_of(run: TrainingRun) -> int:
@@ -175,7 +191,7 @@ def _model_of(run: TrainingRun) -> int:
 def finish(workspace: Workspace, run_id: int, status: RunStatus, message: str = "") -> None:
     """Closes a run: done, failed with a message for the screen, or cancelled. A closed run stays closed."""
     with workspace.sessions.begin() as session:
-        run = session.get_one(TrainingRun, run_id)
+        run = session.get_one(TrainingRun, run_id, with_for_update=True)
         if not run.status.is_active:
             return
         run.status, run.active, run.stage, run.finished_at = status, None, str(status), workspace.now()
@@ -183,7 +199,13 @@ def finish(workspace: Workspace, run_id: int, status: RunStatus, message: str = 
 
 
 def remove_leftovers(workspace: Workspace) -> None:
-    """Deletes half-made folders that a killed worker left behind; finished ones have other names."""
+    """Deletes half-made folders that nobody has touched for a day; finished ones have other names.
+
+    Younger ones may be in the making: `relabel pool` beside the worker, or another machine on the same disk.
+    """
     for root in (workspace.settings.models, workspace.settings.indexes):
         for folder in root.glob(".*-*"):
-            shutil.rmtree(folder, ignore_errors=True)
+            with contextlib.suppress(FileNotFoundError):  # finished and moved away while we looked
+                touched = max(path.stat().st_mtime for path in (folder, *folder.rglob("*")))
+                if workspace.now().timestamp() - touched > LEFT_ALONE.total_seconds():
+                    shutil.rmtree(folder, ignore_errors=True)

@@ -20,6 +20,11 @@ def get_live(session: Session) -> ModelVersion | None:
     )
 
 
+def lock_live(session: Session) -> None:
+    """Keeps the live model as it is until the transaction ends: a promotion decides by it and then replaces it."""
+    session.execute(sa.select(LiveModel.id).where(LiveModel.id == 1).with_for_update())
+
+
 def get_model_or_raise(session: Session, model_id: int) -> ModelVersion:
     """The model version of that id.
 
