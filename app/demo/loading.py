@@ -34,7 +34,8 @@ class LoadReport:
 def load(workspace: Workspace, *, limit: int | None = None, on_passages: Progress | None = None) -> LoadReport:
     """Adds the demo to a workspace; what is there already stays as it is.
 
-    `limit` keeps the judged passages and fills up to so many with others, for a small demo.
+    `limit` makes a small demo of about so many passages: every n-th question of each split, the passages judged for
+    them, and others evenly from the rest.
 
     Raises:
         DemoCorpusError: the running Python's library cannot be read.
@@ -43,6 +44,7 @@ def load(workspace: Workspace, *, limit: int | None = None, on_passages: Progres
     questions = load_questions()
     ids = resolve(corpus)
     if limit is not None:
+        questions = _fewer(questions, ids, limit)
         corpus = _smaller(corpus, questions, ids, limit)
 
     def rows() -> Iterator[tuple[str, str, str]]:
@@ -86,6 +88,16 @@ def _by_passage(question: DemoQuestion, ids: Mapping[str, str]) -> dict[str, int
         passage_id = ids[name]
         grades[passage_id] = max(grade, grades.get(passage_id, 0))
     return grades
+
+
+def _fewer(questions: list[DemoQuestion], ids: Mapping[str, str], limit: int) -> list[DemoQuestion]:
+    """Every n-th question of each split, n as small as leaves a tenth of the passages to those judged for none."""
+    splits = [[question for question in questions if question.split == split] for split in Split]
+    for step in range(1, len(questions) + 1):
+        kept = [question for split in splits for question in split[::step]]
+        if len({ids[name] for question in kept for name in question.judgements}) <= limit * 0.9:
+            break
+    return kept
 
 
 def _smaller(
