@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import socket
 import subprocess
 import sys
@@ -11,20 +9,12 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 
 
 def free_port() -> int:
@@ -55,24 +45,14 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @pytest.fixture
-def page(address: str) -> Iterator[object]:
+def page(address: str, browser: Any) -> Iterator[Any]:
     """A fresh browser page on the desk, its handler ready."""
-    from playwright.sync_api import sync_playwright
-
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    with sync_playwright() as playwright:
-        if chromium is None and not Path(playwright.chromium.executable_path).exists():
-            message = "no Chromium: install it with apt, or run: playwright install chromium"
-            if os.environ.get("CI") == "true":
-                pytest.fail(message)
-            pytest.skip(message)
-        browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
-        opened = browser.new_page()
-        opened.goto(address)
-        opened.wait_for_selector("[data-card]")
-        opened.wait_for_timeout(1500)
-        yield opened
-        browser.close()
+    opened = browser.new_page()
+    opened.goto(address)
+    opened.wait_for_selector("[data-card]")
+    opened.wait_for_timeout(1500)
+    yield opened
+    opened.close()
 
 
 def log_of(page) -> list[str]:
