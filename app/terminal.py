@@ -72,7 +72,10 @@ def print_table(columns: list[str], rows: list[list[str]], *, title: str | None 
 
 @contextmanager
 def reported() -> Iterator[None]:
-    """Turns our errors into one sentence and their exit code; anything else is a defect and says where to look."""
+    """Turns our errors into one sentence and their exit code; anything else is a defect and says where to look.
+
+    What the system refuses (a folder that may not be written, a full disk) is no defect of ours.
+    """
     try:
         yield
     except KeyboardInterrupt:
@@ -83,6 +86,9 @@ def reported() -> Iterator[None]:
         if user_message is None:
             if os.environ.get("RELABEL_DEBUG"):
                 raise
+            if isinstance(exc, OSError) and exc.strerror and exc.filename is not None:
+                say(f"Error: {exc.filename}: {exc.strerror}")
+                raise typer.Exit(1) from exc
             logging.getLogger("relabel").debug("unexpected", exc_info=True)
             say(f"Error: something unexpected: {type(exc).__name__}: {exc}. Set RELABEL_DEBUG=1 to see where.")
             raise typer.Exit(70) from exc

@@ -57,8 +57,23 @@ def normalise_url(url: str) -> str:
 
 
 def connect(url: str) -> Sessions:
-    """Sessions on the database at `url`, which is not touched yet."""
-    engine = sa.create_engine(normalise_url(url), pool_pre_ping=not url.startswith("sqlite"))
+    """Sessions on the database at `url`, which is not touched yet.
+
+    Raises:
+        DatabaseUnreachable: this is no database's URL, or its driver is not installed.
+    """
+    try:
+        engine = sa.create_engine(normalise_url(url), pool_pre_ping=not url.startswith("sqlite"))
+    except (sa.exc.ArgumentError, sa.exc.NoSuchModuleError) as exc:
+        raise DatabaseUnreachable(
+            f"no database is named by the URL: {exc}",
+            user_message="DATABASE_URL names no database that Relabel knows. Use sqlite:///… or postgresql://….",
+        ) from exc
+    except ModuleNotFoundError as exc:
+        raise DatabaseUnreachable(
+            f"the driver {exc.name} is not installed",
+            user_message=f"The database's driver {exc.name} is missing. For PostgreSQL: pip install -e .[postgres]",
+        ) from exc
     if engine.dialect.name == "sqlite":
         sa.event.listen(engine, "connect", _prepare_sqlite)
         sa.event.listen(engine, "begin", _begin_sqlite)
@@ -110,6 +125,13 @@ def upgrade(sessions: Sessions, revision: str = "head") -> None:
         raise DatabaseUnreachable(
             f"cannot use the database {engine.url.render_as_string(hide_password=True)}: {exc.orig}",
             user_message="The database does not answer. Check its address (DATABASE_URL) and that it runs.",
+        ) from exc
+    except sa.exc.DatabaseError as exc:
+        if engine.dialect.name != "sqlite" or "not a database" not in str(exc.orig):
+            raise
+        raise DatabaseUnreachable(
+            f"{engine.url.database} is no SQLite database: {exc.orig}",
+            user_message=f"{engine.url.database} is damaged or no SQLite file. Put a copy back, or move it away.",
         ) from exc
 
 

@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 
 from app.bootstrap import Workspace
-from app.errors import Conflict, InputInvalid
+from app.errors import Conflict, InputInvalid, NothingToDo
 from app.services.indexing import model_path
 from app.services.models import model_view
 from app.services.views import EvaluationView, ExportReport, ModelView
@@ -21,13 +21,18 @@ def find_model(workspace: Workspace, which: str = "live") -> int:
     """The id of a model: "live", "candidate" (the newest), or a content hash's first digits.
 
     Raises:
-        InputInvalid: no model, or more than one, fits.
+        NothingToDo: no model is live, or there is no candidate, yet.
+        InputInvalid: no model, or more than one, fits the hash.
     """
     with workspace.sessions.read() as session:
         if which == "live":
             model = registry.get_live(session)
+            if model is None:
+                raise NothingToDo("no model is live yet", user_message="Pool candidates first: relabel pool")
         elif which == "candidate":
             model = registry.latest_candidate(session)
+            if model is None:
+                raise NothingToDo("there is no candidate yet", user_message="Train one first: relabel train")
         else:
             model = registry.get_model_by_hash(session, which)
         if model is None:
