@@ -1,0 +1,88 @@
+"""Looking: search, status, doctor."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from app import terminal
+from app.terminal import print_json, print_table
+from app.verbs.shared import AsJson, Where, opened
+
+
+def search(
+    question: Annotated[str, typer.Argument(help="What to search for.")],
+    where: Where = None,
+    k: Annotated[int, typer.Option("-k", min=1, max=100, help="How many passages.")] = 10,
+    as_json: AsJson = False,
+) -> None:
+    """Search with the live model and, beside it, the newest candidate.
+
+    Example: relabel search "merge two sorted streams lazily" -k 5
+    """
+    with opened(where) as workspace:
+        from app.services.search import search as search_both
+
+        result = search_both(workspace, question=question, k=k)
+        if as_json:
+            print_json(result)
+            return
+        for model, hits in ((result.live_model, result.live), (result.candidate_model, result.candidate)):
+            if model is not None:
+                rows = [[str(hit.rank), f"{hit.score:.3f}", hit.passage_id, hit.title] for hit in hits]
+                print_table(["rank", "cosine", "passage", "title"], rows, title=model)
+
+
+def status(where: Where = None, as_json: AsJson = False) -> None:
+    """Show where the workspace stands: the funnel, the live model, the latest run, what to do next.
+
+    Example: relabel status --json
+    """
+    with opened(where) as workspace:
+        from app.services import overview, runs
+
+        view = overview.get_overview(workspace)
+        run = runs.get_latest_run(workspace)
+        if as_json:
+            print_json({"overview": view, "run": run, "worker_alive": runs.is_worker_alive(workspace)})
+            return
+        f = view.funnel
+        questions = ", ".join(f"{count:,} {split}" for split, count in sorted(view.n_queries.items())) or "none"
+        terminal.out.print(f"{view.workspace}: {view.n_passages:,} passages; questions: {questions}", markup=False)
+        print_table(
+            ["candidates", "proposed", "accepted", "rejected", "audited", "curated", "waiting"],
+            [[f"{n:,}" for n in (f.candidates, f.proposed, f.accepted, f.rejected, f.audited, f.curated, f.waiting)]],
+        )
+        if view.live is not None:
+            figures = "not measured yet"
+            if view.live.evaluation is not None:
+                measures = ", ".join(f"{m.name} {m.value:.4f}" for m in view.live.evaluation.measures)
+                figures = f"{measures} (n = {view.live.evaluation.n_queries})"
+            terminal.out.print(f"Live: {view.live.name} ({view.live.hash[:12]}): {figures}", markup=False)
+        if run is not None:
+            terminal.out.print(f"Latest run: {run.id}, {run.status} ({run.stage}) {run.message}", markup=False)
+        for step in view.next_steps:
+            command = f"  [{step.command}]" if step.command else ""
+            terminal.out.print(f"Next: {step.text}{command}", markup=False)
+
+
+def doctor(where: Where = None, as_json: AsJson = False) -> None:
+    """Check Python, packages, database, model, disk, worker and LLM, and say what to do about what is wrong.
+
+    Example: relabel doctor
+    """
+    with opened(where) as workspace:
+        from app.errors import AppError
+        from app.services.doctor import examine
+
+        checks = examine(workspace)
+        if as_json:
+            print_json(list(checks))
+        else:
+            words = {True: "ok", False: "WRONG", None: "–"}
+            rows = [[words[c.ok], c.name, c.detail, "" if c.ok else c.advice] for c in checks]
+            print_table(["", "what", "found", "what to do"], rows)
+        wrong = [check.name for check in checks if check.ok is False]
+        if wrong:
+            raise AppError(f"not in order: {', '.join(wrong)}")

@@ -1,0 +1,68 @@
+"""What several verbs share: the options they have in common, and opening the workspace that is meant."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from app.terminal import reported, say
+
+if TYPE_CHECKING:
+    from app.bootstrap import Workspace
+
+Where = Annotated[
+    Path | None,
+    typer.Option(
+        "--workspace", "-w", help="The workspace directory \\[default: RELABEL_WORKSPACE, else the nearest upwards]."
+    ),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one line of JSON on standard output.")]
+Who = Annotated[str | None, typer.Option("--person", help="Who does this \\[default: the workspace's person].")]
+
+
+@contextmanager
+def opened(where: Path | None) -> Iterator[Workspace]:
+    """The workspace meant, closed at the end; our errors become one sentence and an exit code."""
+    with reported():
+        from app.bootstrap import open_workspace
+        from app.config import find_workspace
+
+        workspace = open_workspace(find_workspace(where))
+        try:
+            yield workspace
+        finally:
+            workspace.close()
+
+
+def pairs_of(text: str | None, option: str) -> dict[str, str]:
+    """NAME=VALUE,NAME=VALUE as a mapping.
+
+    Raises:
+        InputInvalid: a part has no equals sign.
+    """
+    from app.errors import InputInvalid
+
+    pairs = {}
+    for part in (text or "").split(","):
+        if part.strip():
+            key, equals, value = part.partition("=")
+            if not equals:
+                raise InputInvalid(f"{option} needs NAME=VALUE,NAME=VALUE, got {text!r}")
+            pairs[key.strip()] = value.strip()
+    return pairs
+
+
+def serve_workspace(path: Path, port: int | None) -> None:
+    """Serves the workspace in that directory until it is stopped, and says its address once it answers."""
+    from app.bootstrap import open_workspace
+    from app.serving import serve as serve_application
+
+    workspace = open_workspace(path)
+    workspace.close()
+    serve_application(
+        workspace.settings, port=port, announce=lambda address: say(f"Relabel is at {address}  (Ctrl-C stops it)")
+    )
