@@ -16,12 +16,12 @@ import pytest
 import typer
 from click.testing import Result
 from filelock import FileLock
-from servers.scripted_llm import Behaviour, Request, ScriptedLLM, good, malformed, unauthorized
 from typer.testing import CliRunner
 
 from app.cli import cli
 from app.errors import Conflict, InputInvalid, InputPartlyInvalid, NotAllowed, NothingToDo, WorkspaceMissing
 from app.terminal import reported
+from servers.scripted_llm import Behaviour, Request, ScriptedLLM, good, malformed, unauthorized
 
 ROOT = Path(__file__).parents[2]
 TOPICS = {
