@@ -73,16 +73,16 @@ def simulate(workspace: Workspace, *, bar: Bar, seeds: tuple[int, ...] = SEEDS) 
 
 
 def rows_of(report: SimulationReport) -> Iterator[list[str]]:
-    """The simulation as rows: seed, measure, base, retrained, difference, interval, n."""
+    """The simulation as rows: seed, slice, measure, base, retrained, difference, interval, n."""
     for run in report.runs:
         if run.evaluation is None:
-            yield [str(run.settings["seed"]), str(run.status), "", "", run.message, "", ""]
+            yield [str(run.settings["seed"]), str(run.status), run.message, "", "", "", "", ""]
             continue
         for d in run.evaluation.differences:
-            shown = d.measure if d.slice == "all" else f"{d.measure}, {d.slice}"
             yield [
                 str(run.settings["seed"]),
-                shown,
+                d.slice,
+                d.measure,
                 "" if d.baseline is None else f"{d.baseline:.4f}",
                 "" if d.candidate is None else f"{d.candidate:.4f}",
                 f"{d.mean:+.4f}",

@@ -59,7 +59,7 @@ def demo(
                     print_json(report)
                 else:
                     print_table(
-                        ["seed", "measure", "base", "retrained", "difference", "95 % interval", "n"],
+                        ["seed", "slice", "measure", "base", "retrained", "difference", "95 % interval", "n"],
                         list(rows_of(report)),
                         title="Held-out questions, each retrained model beside the base model",
                     )
