@@ -80,13 +80,13 @@ def pool(
     Raises:
         NothingToDo: there are no passages or no questions.
     """
+    corpus_hash(workspace)  # before anything is decided or copied: without passages there is nothing to pool
     from retriever.bm25 import BM25Index
     from retriever.dense_index import DenseIndex
     from retriever.encoder import Encoder
     from retriever.pooling import pool as pool_queries_of
     from retriever.types import Hit, Query
 
-    corpus_hash(workspace)  # before anything is decided or copied: without passages there is nothing to pool
     assigned = assign_splits(workspace)
     with workspace.sessions.read() as session:
         rows = pool_queries.list_queries_to_pool(session, list(Split))
