@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 
 from app.components.text import escaped
 from app.services.views import JudgeView, ScaleView
+
+LOCAL = "local judge"
 
 KINDS: Mapping[str, str] = MappingProxyType(
     {
@@ -74,7 +76,7 @@ def judge_text(judge: JudgeView | None) -> str:
         return "no judge"
     match str(judge.kind):
         case "local":
-            return "local judge: no LLM, uncertified"
+            return f"{LOCAL}: no LLM, uncertified"
         case "retriever":
             return f"{judge.name}: the retriever itself, no LLM"
         case "imported":
@@ -83,17 +85,46 @@ def judge_text(judge: JudgeView | None) -> str:
             return f"{judge.name}" if judge.certifiable else f"{judge.name}: uncertified"
 
 
-def outcome_text(outcome: str | None) -> str:
-    return {"accepted": "accepted", "rejected": "rejected"}.get(str(outcome), "not decided")
+def judges_text(names: Iterable[str]) -> str:
+    """The judges by name, the built-in one never without what it is not."""
+    return ", ".join(f"{name} (no LLM, uncertified)" if name == LOCAL else name for name in names) or "none yet"
 
 
-def outcome_html(outcome: str | None) -> str:
+def outcome_text(outcome: str | None, *, certified: bool) -> str:
+    """What was decided; an acceptance without a certificate says so."""
+    accepted = "accepted" if certified else "accepted, uncertified"
+    return {"accepted": accepted, "rejected": "rejected"}.get(str(outcome), "not decided")
+
+
+def outcome_html(outcome: str | None, *, certified: bool) -> str:
     mark = {"accepted": "✓", "rejected": "✕"}.get(str(outcome), "–")
-    return f'<span class="rl-outcome"><span aria-hidden="true">{mark}</span> {outcome_text(outcome)}</span>'
+    words = outcome_text(outcome, certified=certified)
+    return f'<span class="rl-outcome"><span aria-hidden="true">{mark}</span> {words}</span>'
 
 
 def source_text(source: str) -> str:
     return SOURCES.get(source, source)
+
+
+def sources_text(counts: Mapping[str, int], *, n_uncertified: int) -> str:
+    """How many labels come from whom, and how many of the accepted ones carry no certificate."""
+    parts = []
+    for source, number in counts.items():
+        if number:
+            part = f"{number:,} from {source_text(source)}"
+            if source == "accepted" and n_uncertified:
+                part += ", uncertified" if n_uncertified == number else f", {n_uncertified:,} of them uncertified"
+            parts.append(part)
+    return "; ".join(parts)
+
+
+def system_text(system: str) -> str:
+    """What found a candidate, in words that need no knowledge of search engines."""
+    if system == "bm25":
+        return "words (BM25)"
+    if system.startswith("dense:"):
+        return f"meaning (model {system.removeprefix('dense:')[:6]})"
+    return system
 
 
 def facts_html(facts: list[tuple[str, str]]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from app import state
-from app.components.badges import confidence_html, facts_html, grade_html, judge_text
+from app.components.badges import confidence_html, facts_html, grade_html, judge_text, system_text
 from app.components.passage import passage_html, query_html
 from app.components.text import escaped
 from app.services.views import Card, ScaleView
@@ -41,5 +41,7 @@ def _facts(card: Card, scale: ScaleView) -> list[tuple[str, str]]:
         facts.append(("Judge", escaped(judge_text(pair.judge))))
     facts.append(("Why it is here", escaped(card.queue_reason or pair.why)))
     if pair.hits:
-        facts.append(("Found by", escaped(", ".join(f"{hit.system} rank {hit.rank}" for hit in pair.hits))))
+        facts.append(
+            ("Found by", escaped(" · ".join(f"{system_text(hit.system)}, rank {hit.rank}" for hit in pair.hits)))
+        )
     return facts

@@ -11,7 +11,7 @@ from typing import Literal
 import streamlit as st
 
 from app import state
-from app.components.badges import source_text
+from app.components.badges import sources_text
 from app.components.problems import OURS, sentence, show_notice, told
 from app.components.table import show_table
 from app.components.text import counted, literal
@@ -56,11 +56,10 @@ def _counts(view: DataView) -> None:
     columns[0].metric("Passages", f"{view.n_passages:,}")
     for column, split in zip(columns[1:], SPLITS, strict=True):
         column.metric(f"{split.capitalize()} queries", f"{view.n_queries.get(split, 0):,}")
-    judged = ", ".join(f"{number:,} by {source_text(name)}" for name, number in view.n_judgements.items() if number)
+    judged = sources_text(view.n_judgements, n_uncertified=view.n_uncertified)
     others = ", ".join(f"{number:,} {name}" for name, number in view.n_queries.items() if name not in SPLITS and number)
     st.caption(
-        f"Judgements: {literal(judged) or 'none yet'}."
-        + (f" Queries of no split: {literal(others)}." if others else "")
+        f"Labels: {literal(judged) or 'none yet'}." + (f" Queries of no split: {literal(others)}." if others else "")
     )
 
 

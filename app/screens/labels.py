@@ -104,9 +104,9 @@ def _table(page: LabelPage, *, scale: ScaleView, narrow: bool) -> None:
         "Query": [row.query for row in rows],
         "Passage": [row.passage_title for row in rows],
         "Proposed": [grade_text(row.grade, scale) if row.status.value == "ok" else "unreadable reply" for row in rows],
-        "Confidence": [row.confidence for row in rows],
+        "Confidence": [None if row.confidence is None else 100 * row.confidence for row in rows],
         "Stated": [KINDS.get(str(row.confidence_kind), "") for row in rows],
-        "Decision": [outcome_text(row.outcome) for row in rows],
+        "Decision": [outcome_text(row.outcome, certified=row.certified) for row in rows],
         "By people": ["" if row.human_grade is None else grade_text(row.human_grade, scale) for row in rows],
         "Judge": [judge_text(row.judge) for row in rows],
         "Split": [row.split.value if row.split else "" for row in rows],
@@ -124,8 +124,8 @@ def _table(page: LabelPage, *, scale: ScaleView, narrow: bool) -> None:
             "Query": st.column_config.TextColumn(width=150 if narrow else 220),
             "Passage": st.column_config.TextColumn(width=105 if narrow else 190),
             "Proposed": st.column_config.TextColumn(width=135),
-            "Decision": st.column_config.TextColumn(width=80),
-            "Confidence": st.column_config.ProgressColumn(format="percent", min_value=0.0, max_value=1.0, width=110),
+            "Decision": st.column_config.TextColumn(width=140 if not narrow else 80),
+            "Confidence": st.column_config.ProgressColumn(format="%.0f %%", min_value=0, max_value=100, width=100),
             "Stated": st.column_config.TextColumn("Confidence is", width="medium"),
             "Why": st.column_config.TextColumn("Why decided so", width="medium"),
         },
@@ -151,7 +151,12 @@ def _detail(pair: PairView, *, scale: ScaleView) -> None:
     facts.append(("Confidence", confidence_html(pair.confidence, pair.confidence_kind)))
     facts.append(("Reason", escaped(pair.reason) or "none given"))
     facts.append(("Judge", escaped(judge_text(pair.judge))))
-    facts.append(("Decision", f"{outcome_html(pair.outcome)} <span class='rl-muted'>{escaped(pair.why)}</span>"))
+    facts.append(
+        (
+            "Decision",
+            f"{outcome_html(pair.outcome, certified=pair.certified)} <span class='rl-muted'>{escaped(pair.why)}</span>",
+        )
+    )
     if pair.curated_source is not None:
         facts.append(
             (

@@ -5,6 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from app import state
+from app.components.badges import judges_text
 from app.components.problems import show_notice, told
 from app.components.text import counted, escaped, literal
 from app.services import overview
@@ -50,14 +51,19 @@ def _next_steps(view: OverviewView) -> None:
     st.header("Next", anchor=False)
     if not view.next_steps:
         st.write("Nothing is waiting. Import more queries, or ask the retriever something on the Search screen.")
-    for step in view.next_steps:
-        with st.container(gap="xxsmall"):
-            st.markdown(literal(step.text))
+    for number, step in enumerate(view.next_steps):
+        with st.container(border=True, horizontal=True, vertical_alignment="center", key=f"overview.step.{number}"):
+            command = f"<div class='rl-muted'>or <code>{escaped(step.command)}</code></div>" if step.command else ""
+            st.html(f"<div>{escaped(step.text)}</div>{command}")
             screen = state.SCREENS.get(step.screen) if step.screen else None
-            if screen is not None:
-                st.page_link(screen.path, label=f"Go to {screen.title}", icon=screen.icon)
-            if step.command:
-                st.code(step.command, language=None)
+            if screen is not None and st.button(
+                screen.title,
+                key=f"overview.go.{number}",
+                type="primary" if number == 0 else "secondary",
+                icon=screen.icon,
+                width=130,
+            ):
+                st.switch_page(screen.path)
 
 
 def _live(live: ModelView | None) -> None:
@@ -88,13 +94,12 @@ def _cost(view: OverviewView) -> None:
         st.caption("Set llm_price_in_per_million_usd and llm_price_out_per_million_usd to see the price.")
     else:
         st.metric("Proposals", "$0.00")
-    judges = ", ".join(view.judges) or "none yet"
     spent = (
         f"{view.prompt_tokens:,} prompt and {view.completion_tokens:,} completion tokens"
         if tokens
         else "no tokens used"
     )
-    st.caption(f"Judges: {literal(judges)}; {spent}.")
+    st.caption(f"Judges: {literal(judges_text(view.judges))}; {spent}.")
 
 
 def _corpus(view: OverviewView) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from app import state
-from app.components.badges import source_text
+from app.components.badges import sources_text
 from app.components.charts import show_loss
 from app.components.evaluation import show_changes, show_differences, show_gate, show_headline
 from app.components.problems import OURS, sentence, show_notice, told
@@ -38,7 +38,7 @@ def draw() -> None:
 
 def _start(*, again: bool) -> None:
     labels = runs.get_trainable(state.get_workspace(), criterion=state.get_criterion())
-    parts = ", ".join(f"{number:,} from {source_text(source)}" for source, number in labels.counts.items() if number)
+    parts = sources_text(labels.counts, n_uncertified=labels.n_uncertified)
     with st.container(border=True):
         left, right = st.columns([4, 1], vertical_alignment="center")
         with left:
@@ -188,7 +188,7 @@ def _history() -> None:
         return
     st.header("What was live", anchor=False)
     show_table(
-        ["When", "Model", "Before it", "By", "Who", "Reason"],
+        ["When", "Model", "Instead of", "How", "Who", "Reason"],
         [
             [
                 entry.created_at.strftime("%Y-%m-%d %H:%M"),

@@ -16,6 +16,7 @@ def get_data(workspace: Workspace, criterion: Criterion = Criterion.RELEVANCE) -
             n_passages=counts.count_passages(session),
             n_queries=counts.count_queries(session),
             n_judgements={str(k): n for k, n in sorted(exports.count_curated(session, criterion=criterion).items())},
+            n_uncertified=counts.count_uncertified_curated(session, criterion=criterion),
             sources=tuple(
                 SourceView(
                     name=source.name,

@@ -13,8 +13,10 @@ from annotator.types import Criterion
 from app.bootstrap import Workspace
 from app.errors import NothingToDo
 from app.services.views import TrainableLabels
+from db.enums import Split
 from db.models import LabelSet, LabelSetItem
 from db.queries import training as training_queries
+from db.queries.counts import count_uncertified_curated
 from db.queries.people import person_named
 from db.queries.training import CuratedLabel
 from retriever.types import GradedList, LabelledPassage
@@ -27,11 +29,13 @@ def get_trainable(workspace: Workspace, *, criterion: Criterion = Criterion.RELE
     """What the next label set would hold, and why training could not start with it."""
     with workspace.sessions.read() as session:
         labels = training_queries.list_curated(session, criterion=criterion)
+        n_uncertified = count_uncertified_curated(session, criterion=criterion, split=Split.TRAIN)
     counts = Counter(str(label.source) for label in labels)
     return TrainableLabels(
         n_labels=len(labels),
         n_queries=len({label.query_id for label in labels}),
         counts=dict(counts),
+        n_uncertified=n_uncertified,
         problem=_problem(workspace, labels),
     )
 

@@ -66,11 +66,16 @@ def _row(record: PairRecord) -> LabelRow:
         confidence_kind=suggestion.confidence_kind,
         judge=judge_view(judge),
         outcome=state.outcome,
+        certified=_certified(record),
         why="" if record.decision is None else record.decision.why,
         human_grade=None if record.review is None else record.review.grade,
         curated_grade=state.curated_grade,
         curated_source=state.curated_source,
     )
+
+
+def _certified(record: PairRecord) -> bool:
+    return record.decision is not None and record.decision.certificate_id is not None
 
 
 def get_pair(workspace: Workspace, *, pair_id: int, criterion: Criterion = Criterion.RELEVANCE) -> PairView:
@@ -113,6 +118,7 @@ def pair_view(session: Session, *, pair_id: int, criterion: Criterion) -> PairVi
         reason="" if suggestion is None else suggestion.reason,
         judge=None if record.judge is None else judge_view(record.judge),
         outcome=None if state is None else state.outcome,
+        certified=_certified(record),
         why="" if record.decision is None else record.decision.why,
         hits=tuple(HitView(hit.system, hit.rank, hit.score) for hit in list_hits(session, pair_id)),
         history=_history(session, pair_id=pair_id, criterion=criterion),

@@ -153,6 +153,7 @@ class LabelRow:
     confidence_kind: ConfidenceKind | None
     judge: JudgeView
     outcome: Outcome | None
+    certified: bool  # whether a certificate stands behind the decision
     why: str
     human_grade: int | None
     curated_grade: int | None
@@ -204,6 +205,7 @@ class PairView:
     reason: str
     judge: JudgeView | None
     outcome: Outcome | None
+    certified: bool
     why: str
     hits: tuple[HitView, ...]
     history: tuple[HistoryEntry, ...]
@@ -285,6 +287,7 @@ class TrainableLabels:
     n_labels: int
     n_queries: int
     counts: Mapping[str, int]
+    n_uncertified: int  # of the accepted ones, those behind which no certificate stands
     problem: str | None  # why training cannot start, or None
 
 
@@ -357,6 +360,7 @@ class DataView:
     n_passages: int
     n_queries: Mapping[str, int]
     n_judgements: Mapping[str, int]
+    n_uncertified: int
     sources: tuple[SourceView, ...]
 
 

@@ -8,8 +8,8 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from annotator.types import Criterion, SuggestionStatus
-from db.enums import Outcome
-from db.models import Candidate, Decision, JudgeRow, PairState, Passage, Query, QueryCluster, Suggestion
+from db.enums import LabelSource, Outcome, Split
+from db.models import Candidate, Decision, JudgeRow, Pair, PairState, Passage, Query, QueryCluster, Suggestion
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +64,24 @@ def count_uncertified(session: Session, *, criterion: Criterion) -> int:
         )
         or 0
     )
+
+
+def count_uncertified_curated(session: Session, *, criterion: Criterion, split: Split | None = None) -> int:
+    """Curated grades that rest on an accepted suggestion behind which no certificate stands."""
+    found = (
+        sa.select(sa.func.count())
+        .select_from(PairState)
+        .join(Decision, Decision.id == PairState.decision_id)
+        .join(Pair, Pair.id == PairState.pair_id)
+        .join(Query, Query.id == Pair.query_id)
+        .join(QueryCluster, QueryCluster.id == Query.cluster_id)
+        .where(
+            PairState.criterion == criterion,
+            PairState.curated_source == LabelSource.ACCEPTED,
+            Decision.certificate_id.is_(None),
+        )
+    )
+    return session.scalar(found if split is None else found.where(QueryCluster.split == split)) or 0
 
 
 def count_queries(session: Session) -> dict[str, int]:
