@@ -69,8 +69,6 @@ def _next_steps(
         return (NextStep("Import questions people ask.", "data", "relabel import QUESTIONS.txt"),)
     if funnel.candidates == 0:
         return (NextStep("Pool candidates for the questions.", None, "relabel pool"),)
-    if funnel.proposed == 0:
-        return (NextStep("Have a judge propose grades for the candidates.", None, "relabel label"),)
     steps: list[NextStep] = []
     active = get_active_run(session)
     candidate = latest_candidate(session)
@@ -80,6 +78,8 @@ def _next_steps(
         steps.append(NextStep(f"A training run {verb}. Follow it.", "train", None))
     elif candidate is not None and candidate_run is not None and (live is None or candidate.id > live.id):
         steps.append(NextStep(f"A candidate, {candidate.name}, waits for your decision.", "train", None))
+    if funnel.proposed == 0:
+        steps.append(NextStep("Have a judge propose grades for the candidates.", None, "relabel label"))
     if funnel.waiting:
         steps.append(NextStep(f"Review: {funnel.waiting:,} pairs wait for a person.", "review", None))
     if not queries.get(Split.HELD_OUT):
