@@ -352,6 +352,14 @@ class TestLlmJudge:
         assert len(paid) == asked
         assert labelled["failed"] == 0
 
+    def test_its_proposals_alone_can_train_whether_accepted_or_not(
+        self, mine: Path, llm: Callable[..., ScriptedLLM]
+    ) -> None:
+        """Prevents judges from being compared by what a threshold let through."""
+        llm(_careful)
+        judge = done("label", "-w", mine)["labelled"]["judge"]
+        assert done("train", "-w", mine, "--labels-from", judge, "--queue")["n_labels"] == 30
+
     def test_unreadable_replies_are_counted_and_never_grade_0(
         self, mine: Path, llm: Callable[..., ScriptedLLM]
     ) -> None:
@@ -454,11 +462,12 @@ class TestTheLoop:
         assert {(row["source"], row["person"]) for row in rows} == {("human", "import:data")}
 
     def test_status_names_the_next_step_in_words(self, trained: Path, empty: Path) -> None:
-        """Prevents a person from asking what to do now."""
+        """Prevents a person from asking what to do now, or from missing a candidate because no judge was asked."""
         assert "[relabel import PATH]" in relabel("status", "-w", empty).stdout
         text = relabel("status", "-w", trained).stdout
         assert "12 passages; questions: 2 held-out, 4 train" in text
         assert "[relabel label]" in text
+        assert "waits for your decision" in text
 
 
 def test_no_secret_is_printed(empty: Path, monkeypatch: pytest.MonkeyPatch) -> None:
