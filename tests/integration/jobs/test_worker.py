@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -29,16 +30,26 @@ ROOT = Path(__file__).resolve().parents[3]
 PATIENCE = 150.0
 
 
-@pytest.fixture
-def ready(tmp_path: Path) -> Iterator[Workspace]:
-    """A small workspace with labels to train on and held-out judgements, in a directory a process can open."""
-    create_workspace(tmp_path / "w", name="worker test")
-    opened = open_workspace(tmp_path / "w")
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The directory of a small workspace with labels to train on, held-out judgements and the base model's index."""
+    folder = tmp_path_factory.mktemp("prepared") / "w"
+    create_workspace(folder, name="worker test")
+    opened = open_workspace(folder)
     add_corpus(opened)
     add_candidates(opened)
     add_suggestions(opened)
     judge_held_out(opened)
     ensure_dense_index(opened, ensure_live_model(opened))
+    opened.close()
+    return folder
+
+
+@pytest.fixture
+def ready(prepared: Path, tmp_path: Path) -> Iterator[Workspace]:
+    """A copy of it, in a directory that a worker process can open."""
+    shutil.copytree(prepared, tmp_path / "w")
+    opened = open_workspace(tmp_path / "w")
     yield opened
     opened.close()
 
