@@ -12,6 +12,7 @@ from app.services.views import DifferenceView, EvaluationView, QueryChange
 
 _ALL = ("all", "overall", "")
 _HEADLINE = "nDCG@10"
+_CHANGES = 10
 
 
 def verdict_of(difference: DifferenceView) -> str:
@@ -31,10 +32,6 @@ def _signed(value: float) -> str:
     return f"{value:+.3f}".replace("-", "−")
 
 
-def _slice(name: str) -> str:
-    return "all" if name in _ALL else name
-
-
 def _queries(number: int, split: str) -> str:
     return counted(number, f"{split} query", f"{split} queries")
 
@@ -52,7 +49,7 @@ def show_headline(evaluation: EvaluationView) -> None:
         f"<span>nDCG@10 {_number(main.baseline)} → {_number(main.candidate)}"
         f" ({_signed(main.mean)}, 95 % interval {_signed(main.low)} to {_signed(main.high)})</span>"
         f'<span class="rl-muted">{_queries(main.n_queries, evaluation.split.value)}'
-        f", {counted(evaluation.n_judgements, 'human judgement')}, look {evaluation.look} at them</span></div>"
+        f", {counted(evaluation.n_judgements, 'human judgement')}; look {evaluation.look} at these queries</span></div>"
     )
 
 
@@ -66,28 +63,38 @@ def show_differences(evaluation: EvaluationView) -> None:
         )
         return
     show_table(
-        ["Measure", "Queries", "Old", "New", "Difference", "95 % interval", "p", "n", "Reading"],
+        ["Measure", "Old", "New", "Difference", "95 % interval", "p", "n", "Reading"],
         [
-            [
-                d.measure,
-                _slice(d.slice),
-                _number(d.baseline),
-                _number(d.candidate),
-                _signed(d.mean),
-                f"{_signed(d.low)} to {_signed(d.high)}",
-                f"{d.p_value:.3f}",
-                f"{d.n_queries:,}",
-                verdict_of(d),
-            ]
+            [d.measure, _number(d.baseline), _number(d.candidate), *_figures(d)]
             for d in evaluation.differences
+            if d.slice in _ALL
         ],
-        align=["left", "left", "right", "right", "right", "right", "right", "right", "left"],
+        align=["left", "right", "right", "right", "right", "right", "right", "left"],
     )
     st.caption(
         f"Old: {evaluation.baseline or 'none'}. New: {evaluation.model}. Interval: bootstrap over queries; p: paired, "
         "corrected for the number of measures. Not judged among the first ten results: "
         f"{_share(evaluation.baseline_unjudged_at_10)} old, {_share(evaluation.unjudged_at_10)} new."
     )
+
+
+def _figures(d: DifferenceView) -> list[str]:
+    interval = f"{_signed(d.low)} to {_signed(d.high)}"
+    return [_signed(d.mean), interval, f"{d.p_value:.3f}", f"{d.n_queries:,}", verdict_of(d)]
+
+
+def show_slices(evaluation: EvaluationView) -> None:
+    """The same differences on the queries whose answers the training had seen and on those it had not."""
+    parts = [d for d in evaluation.differences if d.slice not in _ALL]
+    if not parts:
+        return
+    with st.expander("Seen and unseen queries apart", key="evaluation.slices"):
+        show_table(
+            ["Queries", "Measure", "Difference", "95 % interval", "p", "n", "Reading"],
+            [[d.slice, d.measure, *_figures(d)] for d in parts],
+            align=["left", "left", "right", "right", "right", "right", "left"],
+        )
+        st.caption("Seen: a passage that answers the query was also trained on as the answer to another query.")
 
 
 def _share(value: float | None) -> str:
@@ -104,7 +111,7 @@ def show_changes(evaluation: EvaluationView) -> None:
 
 
 def _changes(title: str, changes: Sequence[QueryChange]) -> None:
-    st.html(f'<h3 class="rl-small-heading">{escaped(title)} ({len(changes)} shown)</h3>')
+    st.html(f'<h3 class="rl-small-heading">{escaped(title)} (at most {_CHANGES})</h3>')
     if not changes:
         st.html('<p class="rl-muted">None.</p>')
         return
@@ -112,7 +119,7 @@ def _changes(title: str, changes: Sequence[QueryChange]) -> None:
         ["Question, nDCG@10", "Old", "New", "Change"],
         [
             [shortened(c.text, 90), _number(c.baseline), _number(c.candidate), _signed(c.candidate - c.baseline)]
-            for c in changes
+            for c in changes[:_CHANGES]
         ],
         align=["left", "right", "right", "right"],
     )

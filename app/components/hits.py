@@ -24,15 +24,23 @@ def move_of(hit: SearchHit, *, other: str, k: int) -> tuple[str, str]:
     return f"▼ {steps} lower than in the {other} ({hit.other_rank})", "rl-down"
 
 
-def hits_html(hits: Sequence[SearchHit], *, other: str | None, k: int) -> str:
-    """The hits as an ordered list; `other` names the list they are compared with, None compares with nothing."""
-    return f'<ol class="rl-hits">{"".join(_hit(hit, other=other, k=k) for hit in hits)}</ol>'
+def place_of(hit: SearchHit, *, other: str, k: int) -> str:
+    """Where the other list of k has a hit, without a judgement on who is right."""
+    return f"{hit.other_rank} in the {other}" if hit.other_rank is not None else f"not in the {other}'s first {k}"
 
 
-def _hit(hit: SearchHit, *, other: str | None, k: int) -> str:
+def hits_html(hits: Sequence[SearchHit], *, other: str | None, k: int, is_new: bool = False) -> str:
+    """The hits as an ordered list; `other` names the list they are compared with, None compares with nothing.
+
+    Of the newer list (`is_new`) it says how far a hit moved, of the older one only where the hit went.
+    """
+    return f'<ol class="rl-hits">{"".join(_hit(hit, other=other, k=k, is_new=is_new) for hit in hits)}</ol>'
+
+
+def _hit(hit: SearchHit, *, other: str | None, k: int, is_new: bool) -> str:
     move = ""
     if other is not None:
-        words, css = move_of(hit, other=other, k=k)
+        words, css = move_of(hit, other=other, k=k) if is_new else (place_of(hit, other=other, k=k), "rl-same")
         move = f'<span class="rl-move {css}">{escaped(words)}</span> '
     return (
         f'<li><span class="rl-rank">{hit.rank}</span><div><h3 dir="auto">{escaped(hit.title or hit.passage_id)}</h3>'
@@ -41,8 +49,9 @@ def _hit(hit: SearchHit, *, other: str | None, k: int) -> str:
     )
 
 
-def show_hits(model: str, hits: Sequence[SearchHit], *, other: str | None, k: int) -> None:
+def show_hits(model: str, hits: Sequence[SearchHit], *, other: str | None, k: int, is_new: bool = False) -> None:
     """A model's name and what it found."""
-    st.html(f'<p class="rl-muted">{escaped(model)}</p>{hits_html(hits, other=other, k=k) if hits else ""}')
+    listed = hits_html(hits, other=other, k=k, is_new=is_new) if hits else ""
+    st.html(f'<p class="rl-muted">{escaped(model)}</p>{listed}')
     if not hits:
         st.write("Nothing found.")

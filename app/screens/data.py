@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Literal
@@ -17,7 +17,7 @@ from app.components.table import show_table
 from app.components.text import counted, literal
 from app.components.uploads import packed, write_uploads
 from app.services import data, exporting, importing
-from app.services.views import DataView, ImportReport
+from app.services.views import DataView, ImportReport, LineProblem
 from db.enums import Split
 
 Layout = Literal["labels", "beir", "trec", "triplets", "lists"]
@@ -36,6 +36,7 @@ FORMATS: Mapping[FileFormat, str] = MappingProxyType({"jsonl": "JSON Lines", "pa
 DIRECTORIES: tuple[Layout, ...] = ("beir", "trec")
 SPLITS = tuple(split.value for split in Split)
 SHOWN_PROBLEMS = 50
+LISTED_PROBLEMS = 200
 
 
 def draw() -> None:
@@ -110,11 +111,7 @@ def _report(report: ImportReport) -> None:
     message = literal(f"{report.source}: {new}{unchanged}.")
     if report.n_problems:
         st.warning(f"{message} {counted(report.n_problems, 'line')} could not be read.", icon=":material/rule:")
-        show_table(
-            ["File", "Line", "Why it was left out"],
-            [[problem.file, f"{problem.line:,}", problem.reason] for problem in report.problems[:SHOWN_PROBLEMS]],
-            align=["left", "right", "left"],
-        )
+        _problems(report.problems[:SHOWN_PROBLEMS])
         if report.n_problems > SHOWN_PROBLEMS:
             st.caption(
                 f"The first {SHOWN_PROBLEMS} of {report.n_problems:,}. Mend the lines and import the file again."
@@ -123,6 +120,14 @@ def _report(report: ImportReport) -> None:
         st.success(message, icon=":material/check:")
     for note in report.notes:
         st.caption(literal(note))
+
+
+def _problems(problems: Sequence[LineProblem]) -> None:
+    show_table(
+        ["File", "Line", "Why it was left out"],
+        [[problem.file, f"{problem.line:,}", problem.reason] for problem in problems],
+        align=["left", "right", "left"],
+    )
 
 
 def _export(*, empty: bool) -> None:
@@ -189,6 +194,14 @@ def _sources(view: DataView) -> None:
         ],
         align=["left", "left", "right", "right", "right", "right", "right", "left"],
     )
+    for source in view.sources:
+        if source.n_rejected_lines:
+            title = f"{counted(source.n_rejected_lines, 'line')} left out of {literal(source.name)}"
+            with st.expander(title, key=f"data.left_out.{source.name}", on_change="rerun") as left_out:
+                if left_out.open:
+                    _problems(data.list_left_out(state.get_workspace(), source=source.name, limit=LISTED_PROBLEMS))
+                    if source.n_rejected_lines > LISTED_PROBLEMS:
+                        st.caption(f"The first {LISTED_PROBLEMS} of {source.n_rejected_lines:,}.")
 
 
 with told():

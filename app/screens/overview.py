@@ -11,6 +11,8 @@ from app.components.text import counted, escaped, literal
 from app.services import overview
 from app.services.views import Funnel, ModelView, OverviewView
 
+_NAMES = 8
+
 
 def draw() -> None:
     st.title("Overview", anchor=False)
@@ -52,16 +54,19 @@ def _next_steps(view: OverviewView) -> None:
     if not view.next_steps:
         st.write("Nothing is waiting. Import more queries, or ask the retriever something on the Search screen.")
     for number, step in enumerate(view.next_steps):
-        with st.container(border=True, horizontal=True, vertical_alignment="center", key=f"overview.step.{number}"):
-            command = f"<div class='rl-muted'>or <code>{escaped(step.command)}</code></div>" if step.command else ""
-            st.html(f"<div>{escaped(step.text)}</div>{command}")
+        with st.container(border=True, key=f"overview.step.{number}"):
             screen = state.SCREENS.get(step.screen) if step.screen else None
-            if screen is not None and st.button(
+            command = f"<code>{escaped(step.command)}</code>" if step.command else ""
+            if command:
+                command = f"<div class='rl-muted'>{'or ' if screen else ''}{command}</div>"
+            words, button = st.columns([5, 2], vertical_alignment="center")
+            words.html(f"<div>{escaped(step.text)}</div>{command}")
+            if screen is not None and button.button(
                 screen.title,
                 key=f"overview.go.{number}",
                 type="primary" if number == 0 else "secondary",
                 icon=screen.icon,
-                width=130,
+                width="stretch",
             ):
                 st.switch_page(screen.path)
 
@@ -104,6 +109,11 @@ def _cost(view: OverviewView) -> None:
 
 def _corpus(view: OverviewView) -> None:
     queries = ", ".join(f"{number:,} {split}" for split, number in view.n_queries.items()) or "none"
+    graded = ", ".join(f"{name} {number:,}" for name, number in list(view.graded_by.items())[:_NAMES]) or "nobody yet"
+    more = len(view.graded_by) - _NAMES
+    if more > 0:
+        graded += f" and {counted(more, 'other')}"
+    st.caption(f"Pairs graded by: {literal(graded)}.")
     st.caption(
         f"{counted(view.n_passages, 'passage')}. Queries: {literal(queries)}. Criterion: {view.criterion.value}."
     )

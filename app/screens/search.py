@@ -47,7 +47,7 @@ def draw() -> None:
         show_hits(result.live_model, result.live, other="candidate", k=K)
     with right:
         st.header("Candidate", anchor=False)
-        show_hits(result.candidate_model, result.candidate, other="live model", k=K)
+        show_hits(result.candidate_model, result.candidate, other="live model", k=K, is_new=True)
 
 
 with told():

@@ -7,7 +7,7 @@ import streamlit as st
 from app import state
 from app.components.badges import sources_text
 from app.components.charts import show_loss
-from app.components.evaluation import show_changes, show_differences, show_gate, show_headline
+from app.components.evaluation import show_changes, show_differences, show_gate, show_headline, show_slices
 from app.components.problems import OURS, sentence, show_notice, told
 from app.components.table import show_table
 from app.components.text import counted, escaped, literal
@@ -16,6 +16,7 @@ from app.services import promotion, runs
 from app.services.views import EvaluationView, ModelView, RunView
 from db.enums import ModelStage, PromotionCause, RunStatus
 
+_RUNS = 20
 _ENDED = {
     RunStatus.DONE: "finished",
     RunStatus.FAILED: "failed",
@@ -30,13 +31,31 @@ def draw() -> None:
     if latest is not None and latest.status.is_active:
         st.fragment(watch, run_every=1.0)(latest.id)
     else:
-        _start(again=latest is not None)
+        _start()
         if latest is not None:
-            _result(latest)
+            _result(_chosen_run(latest))
     _history()
 
 
-def _start(*, again: bool) -> None:
+def _chosen_run(latest: RunView) -> RunView:
+    """The run whose result is shown: the newest, until another is picked."""
+    past = {run.id: run for run in runs.list_runs(state.get_workspace(), limit=_RUNS)}
+    if len(past) < 2:
+        return latest
+    chosen = st.selectbox(
+        "Run", list(past), format_func=lambda run_id: _one_line(past[run_id]), key=f"train.run.{latest.id}", width=640
+    )
+    return past.get(chosen, latest)
+
+
+def _one_line(run: RunView) -> str:
+    main = next((m for m in run.evaluation.measures if m.name == "nDCG@10"), None) if run.evaluation else None
+    figure = f", nDCG@10 {main.value:.3f} (n = {main.n_queries:,})" if main else ""
+    stage = f", {run.model.stage.value}" if run.model else ""
+    return f"Run {run.id}: {counted(run.n_labels, 'label')}, {_ENDED.get(run.status, run.status.value)}{figure}{stage}"
+
+
+def _start() -> None:
     labels = runs.get_trainable(state.get_workspace(), criterion=state.get_criterion())
     parts = sources_text(labels.counts, n_uncertified=labels.n_uncertified)
     with st.container(border=True):
@@ -141,6 +160,7 @@ def _compared(evaluation: EvaluationView, model: ModelView | None) -> None:
             _promote(model, gate_passed=evaluation.gate_passed is True and not _stale(evaluation, model))
     show_differences(evaluation)
     show_changes(evaluation)
+    show_slices(evaluation)
 
 
 def _stale(evaluation: EvaluationView, model: ModelView) -> bool:

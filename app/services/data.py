@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from annotator.types import Criterion
 from app.bootstrap import Workspace
-from app.services.views import DataView, SourceView
-from db.queries import counts, exports
+from app.services.views import DataView, LineProblem, SourceView
+from db.queries import counts, exports, imports
 
 
 def get_data(workspace: Workspace, criterion: Criterion = Criterion.RELEVANCE) -> DataView:
@@ -31,3 +31,9 @@ def get_data(workspace: Workspace, criterion: Criterion = Criterion.RELEVANCE) -
                 for source in exports.list_sources(session)
             ),
         )
+
+
+def list_left_out(workspace: Workspace, *, source: str, limit: int = 200) -> tuple[LineProblem, ...]:
+    """The lines that the last import of a source left out, by file and line, at most `limit`."""
+    with workspace.sessions.read() as session:
+        return tuple(LineProblem(*row) for row in imports.list_rejections(session, source=source, limit=limit))

@@ -47,6 +47,7 @@ def get_overview(workspace: Workspace, *, criterion: Criterion = Criterion.RELEV
             completion_tokens=completion_tokens,
             judges=tuple(judge.name for judge in judges),
             uncertified=counts.count_uncertified(session, criterion=criterion) > 0 or funnel.accepted == 0,
+            graded_by=counts.count_standing_by_person(session, criterion=criterion),
             live=live_view,
             next_steps=_next_steps(
                 session, funnel=funnel, queries=queries, n_passages=n_passages, live=live_view, criterion=criterion

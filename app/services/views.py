@@ -124,6 +124,7 @@ class OverviewView:
     completion_tokens: int
     judges: tuple[str, ...]
     uncertified: bool
+    graded_by: Mapping[str, int]  # pairs by the person whose grade stands, most first; imported judgements included
     live: ModelView | None
     next_steps: tuple[NextStep, ...]
 

@@ -9,7 +9,19 @@ from sqlalchemy.orm import Session
 
 from annotator.types import Criterion, SuggestionStatus
 from db.enums import LabelSource, Outcome, Split
-from db.models import Candidate, Decision, JudgeRow, Pair, PairState, Passage, Query, QueryCluster, Suggestion
+from db.models import (
+    Candidate,
+    Decision,
+    JudgeRow,
+    Pair,
+    PairState,
+    Passage,
+    Person,
+    Query,
+    QueryCluster,
+    Review,
+    Suggestion,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +94,20 @@ def count_uncertified_curated(session: Session, *, criterion: Criterion, split: 
         )
     )
     return session.scalar(found if split is None else found.where(QueryCluster.split == split)) or 0
+
+
+def count_standing_by_person(session: Session, *, criterion: Criterion) -> dict[str, int]:
+    """Pairs by the person whose grade stands, most first."""
+    number = sa.func.count()
+    rows = session.execute(
+        sa.select(Person.name, number)
+        .join(Review, Review.person_id == Person.id)
+        .join(PairState, PairState.review_id == Review.id)
+        .where(PairState.criterion == criterion)
+        .group_by(Person.name)
+        .order_by(number.desc(), Person.name)
+    )
+    return {name: count for name, count in rows}
 
 
 def count_queries(session: Session) -> dict[str, int]:

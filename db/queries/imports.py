@@ -139,6 +139,18 @@ def clear_rejections(session: Session, *, source_id: int) -> None:
     session.execute(sa.delete(ImportRejection).where(ImportRejection.source_id == source_id))
 
 
+def list_rejections(session: Session, *, source: str, limit: int) -> list[tuple[str, int, str]]:
+    """(file, line, reason) of the lines left out of a source, by file and line."""
+    rows = session.execute(
+        sa.select(ImportRejection.file, ImportRejection.line, ImportRejection.reason)
+        .join(Source, Source.id == ImportRejection.source_id)
+        .where(Source.name == source)
+        .order_by(ImportRejection.file, ImportRejection.line)
+        .limit(limit)
+    )
+    return [(file, line, reason) for file, line, reason in rows]
+
+
 def add_rejections(session: Session, rows: Iterable[RejectionRow], *, source_id: int, now: datetime) -> None:
     values = [
         {"source_id": source_id, "file": row.file, "line": row.line, "reason": row.reason, "created_at": now}

@@ -21,7 +21,7 @@ def test_every_proposal_is_listed_with_what_was_decided(app, small: Workspace) -
     """An unreadable reply that looks like grade 0 would be taken for a judgement."""
     table = app("labels").dataframe[0].value
     assert len(table) == 12
-    assert sorted(table["Decision"].unique()) == ["accepted", "rejected"]
+    assert sorted(table["Decision"].unique()) == ["accepted, uncertified", "rejected"]
     assert (table["Proposed"] == "unreadable reply").sum() == 1
     assert set(table["Judge"]) == {"local judge: no LLM, uncertified"}
 
@@ -30,7 +30,7 @@ def test_the_filters_narrow_the_list(app, small: Workspace) -> None:
     """A filter that silently shows everything hides what was asked for."""
     screen = app("labels")
     screen.button_group(key="labels.decision").set_value("Accepted").run()
-    assert list(screen.dataframe[0].value["Decision"]) == ["accepted"] * 3
+    assert list(screen.dataframe[0].value["Decision"]) == ["accepted, uncertified"] * 3
     screen.text_input(key="labels.search").set_value("no such words anywhere").run()
     assert not screen.dataframe
     assert "No label fits" in html_of(screen)
