@@ -47,11 +47,13 @@ def locked_states(
     wanted = sorted(set(pair_ids))
     for start in range(0, len(wanted), 500):
         some = wanted[start : start + 500]
-        # The pair's own row is what is waited for: it is there before any state is. Always in id order: no deadlock.
+        # The pair's own row first, which is there before any state is; in id order, so that nobody waits in a circle.
         session.execute(sa.select(Pair.id).where(Pair.id.in_(some)).order_by(Pair.id).with_for_update(key_share=True))
         found = session.scalars(
             sa.select(PairState)
             .where(PairState.pair_id.in_(some), PairState.criterion == criterion)
+            .order_by(PairState.pair_id)
+            .with_for_update()
             .execution_options(populate_existing=True)
         )
         states.update((state.pair_id, state) for state in found)

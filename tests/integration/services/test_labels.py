@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -16,7 +17,8 @@ from app.services.importing import import_passages
 from builders import TOPICS, Clock, add_candidates, add_corpus, add_suggestions, pair_ids, scripted_judge, with_clock
 from db.enums import LabelSource, Outcome, ReviewAction, Visibility
 from db.errors import NotFound
-from db.models import PairState, Review
+from db.models import Decision, PairState, Policy, Review
+from db.queries.labelling import list_undecided, store_decisions
 from db.queries.people import person_named
 from db.queries.states import refresh_state
 
@@ -188,25 +190,56 @@ def test_a_new_suggestion_clears_what_was_decided_about_the_old_one(labelled: Wo
     assert holds(labelled, pair_id) == (1, LabelSource.ACCEPTED)
 
 
-def test_people_and_routing_at_the_same_time_never_lose_a_persons_grade(any_workspace: Workspace) -> None:
+def test_a_person_who_grades_while_the_pair_is_routed_is_not_overwritten(labelled: Workspace) -> None:
     """Routing writes what it read before the person graded, and the judge's grade trains in place of theirs."""
+    pair_id = answering(labelled)
+    labelling.route(labelled, policy=BareThreshold(threshold_relevant=0.99, threshold_irrelevant=0.99))
+    accepting = labelling.bare_policy(labelled).version
+    with ThreadPoolExecutor(1) as pool:
+        with labelled.sessions.begin() as session:
+            policy_id = session.scalars(sa.select(Policy.id).where(Policy.version == accepting)).one()
+            undecided = list_undecided(session, policy_id=policy_id, criterion=Criterion.RELEVANCE, limit=100)
+            grading = pool.submit(labels.overturn, labelled, pair_id=pair_id, person="Ada", grade=0, note="")
+            time.sleep(0.5)  # the person presses the key while the decisions are being made
+            now = labelled.now()
+            decided = [
+                Decision(
+                    pair_id=item.suggestion.pair_id,
+                    criterion=Criterion.RELEVANCE,
+                    suggestion_id=item.suggestion.id,
+                    policy_id=policy_id,
+                    outcome=Outcome.ACCEPTED,
+                    why="uncertified: sure enough",
+                    created_at=now,
+                )
+                for item in undecided
+            ]
+            store_decisions(session, list(zip(undecided, decided, strict=True)), now=now)
+        grading.result()
+    assert len(decided) == 12
+    assert holds(labelled, pair_id) == (0, LabelSource.HUMAN)
+    assert labels.list_labels(labelled, outcome=Outcome.ACCEPTED).total == 12
+
+
+def test_people_and_routing_at_the_same_time_meet_no_error(any_workspace: Workspace) -> None:
+    """A deadlock or "database is locked" between two routings and a person (label-studio#5755)."""
     add_corpus(any_workspace, topics=TOPICS[:4])
     add_candidates(any_workspace, topics=TOPICS[:4])
     add_suggestions(any_workspace)
     ids = sorted(pair_ids(any_workspace).values())
 
-    def overturn_all(_: int) -> None:
+    def overturn_all() -> None:
         for pair_id in ids:
             labels.overturn(any_workspace, pair_id=pair_id, person="Ada", grade=0, note="")
 
     def route_often(turn: int) -> None:
-        for step in range(10):
-            threshold = 0.5 + (turn * 10 + step) / 100
+        for step in range(6):
+            threshold = 0.99 if step % 2 else 0.5 + turn / 100
             labelling.route(
                 any_workspace, policy=BareThreshold(threshold_relevant=threshold, threshold_irrelevant=threshold)
             )
 
     with ThreadPoolExecutor(3) as pool:
-        for done in [pool.submit(overturn_all, 0), pool.submit(route_often, 1), pool.submit(route_often, 2)]:
+        for done in [pool.submit(overturn_all), pool.submit(route_often, 1), pool.submit(route_often, 2)]:
             done.result()
     assert {holds(any_workspace, pair_id) for pair_id in ids} == {(0, LabelSource.HUMAN)}
