@@ -81,7 +81,7 @@ def register(workspace: Workspace) -> None:
         return training_work.index_step(workspace, run_id)
 
     @DBOS.step(name="evaluate")
-    def evaluate(run_id: int) -> int:
+    def evaluate(run_id: int) -> int | None:
         return training_work.evaluate_step(workspace, run_id)
 
     @DBOS.workflow(name=WORKFLOW)

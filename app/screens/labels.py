@@ -28,7 +28,7 @@ PAGE = 50
 _DECISIONS = {"All": None, "Accepted": Outcome.ACCEPTED, "Rejected": Outcome.REJECTED}
 _REVIEWED = {"All": None, "By people": True, "Not yet": False}
 _TABLE = "labels.table"
-_NARROW = ("Query", "Passage", "Proposed", "Decision")
+_NARROW = ("Query", "Passage", "Decision")
 _WIDE = ("Query", "Passage", "Proposed", "Confidence", "Decision", "By people", "Why", "Stated", "Judge", "Split")
 
 
@@ -121,10 +121,10 @@ def _table(page: LabelPage, *, scale: ScaleView, narrow: bool) -> None:
         height=500,
         column_order=_NARROW if narrow else _WIDE,
         column_config={
-            "Query": st.column_config.TextColumn(width=150 if narrow else 205),
-            "Passage": st.column_config.TextColumn(width=105 if narrow else 185),
+            "Query": st.column_config.TextColumn(width=185 if narrow else 195),
+            "Passage": st.column_config.TextColumn(width=125 if narrow else 175),
             "Proposed": st.column_config.TextColumn(width=130),
-            "Decision": st.column_config.TextColumn(width=80 if narrow else 140),
+            "Decision": st.column_config.TextColumn(width=155),
             "Confidence": st.column_config.ProgressColumn(format="%.0f %%", min_value=0, max_value=100, width=95),
             "By people": st.column_config.TextColumn(width=125),
             "Stated": st.column_config.TextColumn("Confidence is", width="medium"),
@@ -147,7 +147,9 @@ def _table(page: LabelPage, *, scale: ScaleView, narrow: bool) -> None:
 def _detail(pair: PairView, *, scale: ScaleView) -> None:
     if state.get_linked_pair() is not None:
         st.button("Close", key="labels.close", on_click=state.close_linked_pair, type="tertiary")
-    show_query(pair.query, pair.definition)
+    with st.container(key="labels-read"):
+        show_query(pair.query, pair.definition)
+        show_passage(title=pair.passage_title, text=pair.passage_text, evidence=pair.evidence)
     facts = [("Proposed", grade_html(pair.grade, scale) if not _unreadable(pair) else "the reply was unreadable")]
     facts.append(("Confidence", confidence_html(pair.confidence, pair.confidence_kind)))
     facts.append(("Reason", escaped(pair.reason) or "none given"))
@@ -155,7 +157,7 @@ def _detail(pair: PairView, *, scale: ScaleView) -> None:
     facts.append(
         (
             "Decision",
-            f"{outcome_html(pair.outcome, certified=pair.certified)} <span class='rl-muted'>{escaped(pair.why)}</span>",
+            f"{outcome_html(pair.outcome, certified=pair.certified)} <span class='rl-muted'>{escaped(pair.why.removeprefix('uncertified: '))}</span>",
         )
     )
     if pair.curated_source is not None:
@@ -173,7 +175,6 @@ def _detail(pair: PairView, *, scale: ScaleView) -> None:
         if st.button(f"Grade it on the {review.title} screen", key="labels.review", icon=review.icon):
             state.want_pair(pair.pair_id)
             st.switch_page(review.path)
-    show_passage(title=pair.passage_title, text=pair.passage_text, evidence=pair.evidence)
     if pair.history:
         show_table(
             ["When", "Who", "What", "Note"],

@@ -38,14 +38,21 @@ def draw() -> None:
 
 
 def _chosen_run(latest: RunView) -> RunView:
-    """The run whose result is shown: the newest, until another is picked."""
+    """The run whose result is shown, under its heading: the newest, until another is picked."""
     past = {run.id: run for run in runs.list_runs(state.get_workspace(), limit=_RUNS)}
-    if len(past) < 2:
-        return latest
-    chosen = st.selectbox(
-        "Run", list(past), format_func=lambda run_id: _one_line(past[run_id]), key=f"train.run.{latest.id}", width=640
-    )
-    return past.get(chosen, latest)
+    title, picker = st.columns([2, 3], vertical_alignment="center")
+    run = latest
+    if len(past) > 1:
+        chosen = picker.selectbox(
+            "Run shown",
+            list(past),
+            format_func=lambda run_id: _one_line(past[run_id]),
+            key=f"train.run.{latest.id}",
+            label_visibility="collapsed",
+        )
+        run = past.get(chosen, latest)
+    title.header(f"Run {run.id} {_ENDED.get(run.status, run.status.value)}", anchor=False)
+    return run
 
 
 def _one_line(run: RunView) -> str:
@@ -132,7 +139,6 @@ def _about(run: RunView) -> str:
 
 
 def _result(run: RunView) -> None:
-    st.header(f"Run {run.id} {_ENDED.get(run.status, run.status.value)}", anchor=False)
     ended = f"Ended {run.finished_at:%Y-%m-%d %H:%M}." if run.finished_at else ""
     st.caption(f"{_about(run)} {literal(ended)}")
     if run.status is RunStatus.FAILED:

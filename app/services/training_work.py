@@ -21,7 +21,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from app.bootstrap import Workspace
-from app.errors import AppError
+from app.errors import AppError, NothingToDo
 from app.services.evaluating import run_evaluation
 from app.services.indexing import Progress, ensure_dense_index, model_path, register_model
 from app.services.label_sets import load_lists
@@ -157,8 +157,12 @@ def index_step(workspace: Workspace, run_id: int, *, on_progress: Progress | Non
     return ensure_dense_index(workspace, model, progress=follower.at, should_cancel=follower.should_cancel).name
 
 
-def evaluate_step(workspace: Workspace, run_id: int, *, on_progress: Progress | None = None) -> int:
-    """Compares the new model with the live one on the held-out questions; returns the evaluation's id."""
+def evaluate_step(workspace: Workspace, run_id: int, *, on_progress: Progress | None = None) -> int | None:
+    """Compares the new model with the live one on the held-out questions; returns the evaluation's id.
+
+    Without held-out judgements there is nothing to compare on: the run says so, the model stays a candidate, and None
+    is returned.
+    """
     run = _enter(workspace, run_id, "evaluating on held-out questions")
     if run.evaluation_id is not None:
         return run.evaluation_id
@@ -171,15 +175,20 @@ def evaluate_step(workspace: Workspace, run_id: int, *, on_progress: Progress | 
     def record(session: Session, evaluation: Evaluation) -> None:
         _locked_run(session, run_id).evaluation_id = evaluation.id
 
-    return run_evaluation(
-        workspace,
-        model=model,
-        baseline=live,
-        label_set_ids=label_sets,
-        progress=follower.at,
-        should_cancel=follower.should_cancel,
-        on_record=record,
-    )
+    try:
+        return run_evaluation(
+            workspace,
+            model=model,
+            baseline=live,
+            label_set_ids=label_sets,
+            progress=follower.at,
+            should_cancel=follower.should_cancel,
+            on_record=record,
+        )
+    except NothingToDo as exc:
+        with workspace.sessions.begin() as session:
+            _locked_run(session, run_id).message = f"Trained, but not compared. {exc.user_message}"
+        return None
 
 
 def _model_of(run: TrainingRun) -> int:

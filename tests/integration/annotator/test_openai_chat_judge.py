@@ -14,6 +14,23 @@ from typing import Any
 
 import openai
 import pytest
+
+from annotator.errors import JudgeUnavailable
+from annotator.judges.base import collect
+from annotator.judges.openai_chat import OpenAIChatJudge, Price, make_client
+from annotator.judges.reply_cache import CachedReply, InMemoryReplyCache
+from annotator.judges.retrying import RetryPolicy
+from annotator.prompts.loader import load_prompt
+from annotator.types import (
+    ConfidenceKind,
+    Criterion,
+    JudgeFailure,
+    JudgeKind,
+    JudgeRequest,
+    Proposal,
+    Scale,
+    SuggestionStatus,
+)
 from servers.scripted_llm import (
     COMPLETION_TOKENS,
     PROMPT_TOKENS,
@@ -32,23 +49,6 @@ from servers.scripted_llm import (
     server_error,
     slow,
     unauthorized,
-)
-
-from annotator.errors import JudgeUnavailable
-from annotator.judges.base import collect
-from annotator.judges.openai_chat import OpenAIChatJudge, Price, make_client
-from annotator.judges.reply_cache import CachedReply, InMemoryReplyCache
-from annotator.judges.retrying import RetryPolicy
-from annotator.prompts.loader import load_prompt
-from annotator.types import (
-    ConfidenceKind,
-    Criterion,
-    JudgeFailure,
-    JudgeKind,
-    JudgeRequest,
-    Proposal,
-    Scale,
-    SuggestionStatus,
 )
 
 PASSAGE = "Pilots fly low to stay out of sight of radar. They also fly low to train."

@@ -20,6 +20,7 @@ from app.services.indexing import ensure_bm25_index, ensure_dense_index, ensure_
 from app.services.search import search
 from builders import (
     TOPICS,
+    add_candidates,
     add_corpus,
     add_model,
     add_suggestions,
@@ -478,3 +479,22 @@ def test_the_builders_truth_is_what_the_corpus_says() -> None:
     assert [truth("q-bread", passage) for passage in passage_ids(TOPICS[0])] == [3, 2, 1]
     assert truth("q-bread", "rice-answer") == 0
     assert len({t.question for t in TOPICS}) == 20
+
+
+def test_a_run_without_held_out_judgements_ends_with_a_model_and_says_that_nothing_was_compared(
+    workspace: Workspace,
+) -> None:
+    """Throwing away a trained model on a young workspace, whose people have judged no held-out question yet."""
+    add_corpus(workspace)
+    add_candidates(workspace)
+    add_suggestions(workspace)
+    model = ensure_live_model(workspace)
+    run_id, _, _ = runs.create_run(workspace, person="Ada")
+    with workspace.sessions.begin() as session:
+        session.get_one(TrainingRun, run_id).model_version_id = model.id
+    assert training_work.evaluate_step(workspace, run_id) is None
+    training_work.finish(workspace, run_id, RunStatus.DONE)
+    run = runs.get_run(workspace, run_id=run_id)
+    assert run.status is RunStatus.DONE
+    assert run.message.startswith("Trained, but not compared.")
+    assert run.evaluation is None
