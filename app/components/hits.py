@@ -26,7 +26,9 @@ def move_of(hit: SearchHit, *, other: str, k: int) -> tuple[str, str]:
 
 def place_of(hit: SearchHit, *, other: str, k: int) -> str:
     """Where the other list of k has a hit, without a judgement on who is right."""
-    return f"{hit.other_rank} in the {other}" if hit.other_rank is not None else f"not in the {other}'s first {k}"
+    if hit.other_rank is None:
+        return f"not in the {other}'s first {k}"
+    return "same place" if hit.other_rank == hit.rank else f"rank {hit.other_rank} in the {other}"
 
 
 def hits_html(hits: Sequence[SearchHit], *, other: str | None, k: int, is_new: bool = False) -> str:

@@ -154,12 +154,9 @@ def _detail(pair: PairView, *, scale: ScaleView) -> None:
     facts.append(("Confidence", confidence_html(pair.confidence, pair.confidence_kind)))
     facts.append(("Reason", escaped(pair.reason) or "none given"))
     facts.append(("Judge", escaped(judge_text(pair.judge))))
-    facts.append(
-        (
-            "Decision",
-            f"{outcome_html(pair.outcome, certified=pair.certified)} <span class='rl-muted'>{escaped(pair.why.removeprefix('uncertified: '))}</span>",
-        )
-    )
+    why = escaped(pair.why.removeprefix("uncertified: "))  # the outcome has said so already
+    outcome = outcome_html(pair.outcome, certified=pair.certified)
+    facts.append(("Decision", f'{outcome} <span class="rl-muted">{why}</span>'))
     if pair.curated_source is not None:
         facts.append(
             (

@@ -47,7 +47,7 @@ def _heading(progress: ReviewProgress) -> str:
 
 
 def _answers(card: Card, *, scale: ScaleView, progress: ReviewProgress) -> None:
-    with st.container(key="review-grades", horizontal=True, gap="small", vertical_alignment="bottom"):
+    with st.container(key="review-grades", horizontal=True, gap="xsmall", vertical_alignment="bottom"):
         for grade in range(scale.max_grade + 1):
             st.button(
                 f"`{grade}` {literal(scale.labels[grade])}",
@@ -70,7 +70,7 @@ def _answers(card: Card, *, scale: ScaleView, progress: ReviewProgress) -> None:
             placeholder="Note (optional)",
             label_visibility="collapsed",
             max_chars=2000,
-            width=190,
+            width=180,
         )
 
 

@@ -35,6 +35,9 @@ def test_an_upload_is_imported_under_its_own_name_and_bad_lines_are_listed(app, 
     report = " ".join(element.proto.body for element in screen.get("html"))
     assert "Why it was left out" in report
     assert ">4</td>" in report
+    assert "1 line left out of corpus" in screen.expander[0].label.replace("\\", "")
+    [left_out] = data.list_left_out(empty, source="corpus.jsonl")
+    assert (left_out.file, left_out.line) == ("corpus.jsonl", 4)
 
 
 def test_a_file_that_cannot_be_used_is_refused_in_words(app, empty: Workspace) -> None:

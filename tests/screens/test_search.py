@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from app.bootstrap import Workspace
-from app.components.hits import hits_html, move_of
+from app.components.hits import hits_html, move_of, place_of
 from app.services.views import SearchHit
 
 
@@ -30,6 +30,7 @@ def test_moves_are_told_in_words_and_numbers() -> None:
     assert move_of(hit(1, 4), other="live model", k=10) == ("▲ 3 higher than in the live model (4)", "rl-up")
     assert move_of(hit(4, 1), other="live model", k=10) == ("▼ 3 lower than in the live model (1)", "rl-down")
     assert move_of(hit(2, 2), other="live model", k=10)[0] == "same place"
+    assert place_of(hit(1, 4), other="candidate", k=10) == "rank 4 in the candidate"
     assert move_of(hit(2, None), other="live model", k=10)[0] == "not in the live model's first 10"
 
 
