@@ -70,14 +70,7 @@ def freeze(
     problem = _problem(workspace, labels)
     if problem is not None:
         raise NothingToDo(problem)
-    digest = hashlib.sha256(f"{criterion}\n".encode())
-    # In Python's order: each database sorts text by rules of its own.
-    for label in sorted(labels, key=lambda label: (label.query_key, label.passage_key)):
-        line = "\t".join(
-            [label.query_key, label.passage_key, str(label.grade), str(label.source), f"{_weight(label):.6f}"]
-        )
-        digest.update(line.encode() + b"\n")
-    label_hash = digest.hexdigest()
+    label_hash = _hash(criterion, labels)
     known = session.scalar(sa.select(LabelSet).where(LabelSet.hash == label_hash))
     if known is not None:
         return known
@@ -110,6 +103,23 @@ def freeze(
         ],
     )
     return label_set
+
+
+def is_trained(session: Session, *, criterion: Criterion) -> bool:
+    """Whether a finished run has already trained on exactly the curated grades as they are now."""
+    labels = training_queries.list_curated(session, criterion=criterion)
+    return training_queries.has_finished_run(session, label_hash=_hash(criterion, labels))
+
+
+def _hash(criterion: Criterion, labels: list[CuratedLabel]) -> str:
+    digest = hashlib.sha256(f"{criterion}\n".encode())
+    # In Python's order: each database sorts text by rules of its own.
+    for label in sorted(labels, key=lambda label: (label.query_key, label.passage_key)):
+        line = "\t".join(
+            [label.query_key, label.passage_key, str(label.grade), str(label.source), f"{_weight(label):.6f}"]
+        )
+        digest.update(line.encode() + b"\n")
+    return digest.hexdigest()
 
 
 def _weight(label: CuratedLabel) -> float:

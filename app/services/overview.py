@@ -6,6 +6,7 @@ from sqlalchemy.orm import Session
 
 from annotator.types import Criterion
 from app.bootstrap import Workspace
+from app.services.label_sets import is_trained
 from app.services.models import model_view
 from app.services.views import Funnel, ModelView, NextStep, OverviewView
 from db.enums import RunStatus, Split
@@ -87,6 +88,6 @@ def _next_steps(
         steps.append(
             NextStep("No question is held out, so no model can prove that it got better. Import some.", "data", None)
         )
-    if active is None and list_curated(session, criterion=criterion):
+    if active is None and list_curated(session, criterion=criterion) and not is_trained(session, criterion=criterion):
         steps.append(NextStep("Retrain on the curated labels.", "train", "relabel train"))
     return tuple(steps)

@@ -9,11 +9,12 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from annotator.types import Criterion
-from db.enums import LabelSource, Split
+from db.enums import LabelSource, RunStatus, Split
 from db.models import (
     Candidate,
     Evaluation,
     JudgeRow,
+    LabelSet,
     LabelSetItem,
     Pair,
     PairState,
@@ -223,6 +224,17 @@ def get_run_of_model(session: Session, model_id: int) -> TrainingRun | None:
     return session.scalar(
         sa.select(TrainingRun).where(TrainingRun.model_version_id == model_id).order_by(TrainingRun.id.desc()).limit(1)
     )
+
+
+def has_finished_run(session: Session, *, label_hash: str) -> bool:
+    """Whether a run on the label set of that hash came to its end."""
+    found = session.scalar(
+        sa.select(TrainingRun.id)
+        .join(LabelSet, LabelSet.id == TrainingRun.label_set_id)
+        .where(LabelSet.hash == label_hash, TrainingRun.status == RunStatus.DONE)
+        .limit(1)
+    )
+    return found is not None
 
 
 def label_sets_of(session: Session, model_ids: list[int]) -> list[int]:

@@ -437,6 +437,7 @@ def test_the_overview_says_what_to_do_next_from_nothing_to_a_candidate(
     assert steps(before)[0] == "A training run is waiting for a worker. Follow it."
     assert "Retrain on the curated labels." not in steps(before)
     assert steps(after)[0].startswith("A candidate, run ")
+    assert "Retrain on the curated labels." not in steps(after), "these labels are trained on already"
     candidate = promotion.list_models(after)[0].id
     promotion.promote(after, model_id=candidate, person="Ada", override_reason="go")
     assert not any("candidate" in step for step in steps(after))
