@@ -82,8 +82,6 @@ def chunk_html(text: str, *, name: str) -> list[Chunk]:
         warnings.simplefilter("ignore", XMLParsedAsHTMLWarning)
         soup = BeautifulSoup(text, "html.parser")
     title = soup.title.get_text(" ", strip=True) if soup.title is not None else None
-    for tag in soup.find_all(_DROPPED):
-        tag.extract()
     return _chunks(list(_html_parts(soup)), title=title or None, name=name)
 
 
@@ -108,10 +106,7 @@ def _markdown_parts(text: str) -> Iterator[Part]:
         elif token.type in ("fence", "code_block") and token.content.strip():
             yield Block(token.content.strip("\n"))
         elif token.type == "html_block":
-            soup = BeautifulSoup(token.content, "html.parser")
-            for tag in soup.find_all(_DROPPED):
-                tag.extract()
-            yield from _html_parts(soup)
+            yield from _html_parts(BeautifulSoup(token.content, "html.parser"))
 
 
 def _inline_text(tokens: Iterable[Token]) -> str:
@@ -125,28 +120,27 @@ def _inline_text(tokens: Iterable[Token]) -> str:
 
 
 def _html_parts(soup: BeautifulSoup) -> Iterator[Part]:
-    """Runs of text that belong to one block element, in the order of the page."""
+    """Runs of text that belong to one block element, in the order of the page, without dropped elements."""
+    # A parent comes before what is in it, so each element asks its parent only: a walk up to the block would be
+    # quadratic in the depth, and so is taking the dropped elements out. By id, as the hash of a tag is all its text.
+    blocks: dict[int, Tag | None] = {id(soup): None}
     current: Tag | None = None
     words: list[str] = []
-    for string in soup.find_all(string=True):
-        if isinstance(string, PreformattedString) or not isinstance(string, NavigableString):
+    for element in soup.descendants:
+        if id(element.parent) not in blocks:
+            continue  # below a dropped element
+        block = blocks[id(element.parent)]
+        if isinstance(element, Tag):
+            if element.name not in _DROPPED:
+                blocks[id(element)] = element if element.name in _BLOCKS else block
+            continue
+        if isinstance(element, PreformattedString) or not isinstance(element, NavigableString):
             continue  # comments, declarations, processing instructions
-        block = _block_of(string)
         if block is not current:
             yield from _part(current, words)
             current, words = block, []
-        words.append(str(string))
+        words.append(str(element))
     yield from _part(current, words)
-
-
-def _block_of(string: NavigableString) -> Tag | None:
-    heading: Tag | None = None
-    for parent in string.parents:
-        if parent.name in _HEADINGS:
-            heading = parent
-        if parent.name in _BLOCKS:
-            return heading or parent
-    return None
 
 
 def _part(block: Tag | None, words: list[str]) -> Iterator[Part]:

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
+import pytest
+from bs4 import BeautifulSoup, Tag
+from bs4.element import PageElement
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.services.importing.chunking import MAX_WORDS, chunk_html, chunk_markdown, chunk_text
+from app.services.importing.chunking import MAX_WORDS, Block, _html_parts, chunk_html, chunk_markdown, chunk_text
 
 GUIDE = """---
 title: "The guide"
@@ -61,6 +66,36 @@ def test_html_loses_scripts_styles_and_comments_but_no_text() -> None:
         ("top.1", "Page", "One two"),
         ("sub.1", "Page › Sub", "a\n\nb\n\ntail"),
     ]
+
+
+def test_a_block_ends_where_its_element_does_however_it_is_wrapped() -> None:
+    """The text after a nested list would otherwise join the list's last point."""
+    page = "<div>a<i> b<svg><title>no</title><p>no</p></svg> c</i><ul><li><b>d</b></ul> e<h2><div>f</div></h2></div>g"
+    chunks = chunk_html(page, name="f")
+    assert [(c.anchor, c.text) for c in chunks] == [("top.1", "a b c\n\nd\n\ne\n\nf\n\ng")]
+
+
+def test_cutting_looks_at_each_element_once_however_deep_it_lies(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A page of a few MiB that opens a tag at every letter would keep the import busy for hours."""
+    depth, looks = 20_000, 0
+    soup = BeautifulSoup("<b>x" * depth + "<svg>y" * depth, "html.parser")
+    climb = PageElement.parents.fget
+
+    def counted(element: PageElement) -> Iterator[Tag]:
+        nonlocal looks
+        for parent in climb(element):
+            looks += 1
+            assert looks <= depth, "the way up is walked again and again"
+            yield parent
+
+    monkeypatch.setattr(PageElement, "parents", property(counted))
+    assert list(_html_parts(soup)) == [Block("x" * depth)]
+
+
+def test_a_deeply_nested_page_keeps_its_text() -> None:
+    """Depth must cost neither an error nor text."""
+    chunks = chunk_html("<b>x" * 20_000, name="f")
+    assert [c.text for c in chunks] == ["x" * 20_000]
 
 
 def test_a_table_and_a_code_block_are_kept() -> None:
