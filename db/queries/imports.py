@@ -292,7 +292,11 @@ def import_judgements(
             "curated_source": new.curated_source,
             "updated_at": new.updated_at,
         },
-        where=PairState.curated_source.is_distinct_from(LabelSource.ADJUDICATED),
+        where=sa.and_(
+            PairState.curated_source.is_distinct_from(LabelSource.ADJUDICATED),
+            # Somebody may have judged the pair between this import's reviews and this statement.
+            sa.or_(PairState.review_id.is_(None), PairState.review_id < new.review_id),
+        ),
     )
     session.execute(upsert)
     n_added = len(rows) - n_known

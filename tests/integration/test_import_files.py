@@ -188,6 +188,28 @@ def test_a_repeated_import_never_takes_back_what_a_person_said_since(any_workspa
     assert curated(any_workspace)["q1", "p1"] == (1, LabelSource.HUMAN)
 
 
+def test_what_a_person_says_while_an_import_writes_stays(postgres_workspace: Workspace, tmp_path: Path) -> None:
+    """The import's earlier review would stand above the person's later one until somebody judges again."""
+    folder = beir(tmp_path / "set")
+    import_path(postgres_workspace, folder)
+    (folder / "qrels" / "test.tsv").unlink()
+    said: list[int] = []
+
+    def interrupt(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        if statement.startswith("INSERT INTO pair_state") and not said:
+            said.append(1)
+            say(postgres_workspace, action=ReviewAction.GRADE, grade=1)
+
+    sa.event.listen(sa.Engine, "before_cursor_execute", interrupt)
+    try:
+        write(folder / "qrels" / "train.tsv", "query-id\tcorpus-id\tscore", "q1\tp1\t0", "q1\tp2\t0")
+        report = import_path(postgres_workspace, folder)
+    finally:
+        sa.event.remove(sa.Engine, "before_cursor_execute", interrupt)
+    assert (report.judgements, said) == (1, [1])
+    assert curated(postgres_workspace)["q1", "p1"] == (1, LabelSource.HUMAN)
+
+
 def test_an_adjudication_stays_above_an_imported_judgement(any_workspace: Workspace, tmp_path: Path) -> None:
     """The adjudicated grade is the strongest there is."""
     folder = beir(tmp_path / "set")
