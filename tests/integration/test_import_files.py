@@ -10,6 +10,7 @@ import pytest
 import sqlalchemy as sa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from sqlalchemy.orm import InstrumentedAttribute
 
 from annotator.types import Criterion
 from app.bootstrap import Workspace, open_with
@@ -79,6 +80,12 @@ def beir(folder: Path) -> Path:
 def count(workspace: Workspace, table: type) -> int:
     with workspace.sessions.read() as session:
         return session.scalar(sa.select(sa.func.count()).select_from(table)) or 0
+
+
+def texts_of(workspace: Workspace, column: InstrumentedAttribute[str]) -> dict[str, str]:
+    """That column of every passage, by the passage's id."""
+    with workspace.sessions.read() as session:
+        return {name: value for name, value in session.execute(sa.select(Passage.external_id, column))}
 
 
 def splits(workspace: Workspace) -> dict[str, Split | None]:
@@ -309,9 +316,9 @@ def test_a_changed_passage_replaces_the_old_text_and_a_judged_query_is_refused(
     """A judgement is about a text: changing a judged question under it makes it a lie."""
     folder = beir(tmp_path / "set")
     import_path(any_workspace, folder)
-    with any_workspace.sessions.read() as session:
-        old = session.scalars(sa.select(Passage.text_hash).where(Passage.external_id == "p1")).one()
-    write(folder / "corpus.jsonl", {"_id": "p1", "title": "One", "text": "mended passage"})
+    import_passages(any_workspace, [("p4", "Four", "fourth passage")], source_name="set")
+    old = texts_of(any_workspace, Passage.text_hash)["p4"]
+    write(folder / "corpus.jsonl", {"_id": "p4", "title": "Four", "text": "mended passage"})
     write(
         folder / "queries.jsonl",
         {"_id": "q1", "text": "another question altogether"},
@@ -319,14 +326,55 @@ def test_a_changed_passage_replaces_the_old_text_and_a_judged_query_is_refused(
     )
     report = import_path(any_workspace, folder)
     with any_workspace.sessions.read() as session:
-        passage = session.scalars(sa.select(Passage).where(Passage.external_id == "p1")).one()
         texts = {name: text for name, text in session.execute(sa.select(Query.external_id, Query.text))}
-    assert passage.text == "mended passage"
-    assert passage.text_hash != old
+    assert texts_of(any_workspace, Passage.text)["p4"] == "mended passage"
+    assert texts_of(any_workspace, Passage.text_hash)["p4"] != old
     assert texts["q1"] == "where is the first passage"
     assert texts["q3"] == "nobody judged this one yet"
     assert any("people judged" in reason for _, _, reason in reasons(report))
     assert any("1 passages were there with another text" in note for note in report.notes)
+
+
+def test_a_passage_that_was_judged_or_proposed_for_keeps_its_text(any_workspace: Workspace, tmp_path: Path) -> None:
+    """Grades, evidence and frozen label sets would refer to a text that nobody read."""
+    rows = [(name, "", f"{name} as it was") for name in ("judged", "proposed", "pooled", "free")]
+    import_passages(any_workspace, rows, source_name="s")
+    import_queries(any_workspace, [NewQuery("q", "a question")], source_name="s")
+    import_judgements(any_workspace, [NewJudgement("q", "judged", 1)], source_name="s", person="Ada", max_grade=3)
+    write(tmp_path / "suggestions.jsonl", {"query_id": "q", "passage_id": "proposed", "judge": "j", "grade": 2})
+    import_path(any_workspace, tmp_path / "suggestions.jsonl", max_grade=3)
+    import_candidates(any_workspace, [NewCandidate("q", "pooled", "bm25", 1, 2.5)], source_name="s")
+    report = import_passages(any_workspace, [(name, "", f"{name} anew") for name, _, _ in rows], source_name="s")
+    assert texts_of(any_workspace, Passage.text) == {
+        "judged": "judged as it was",
+        "proposed": "proposed as it was",
+        "pooled": "pooled anew",
+        "free": "free anew",
+    }
+    assert [reason for _, _, reason in reasons(report)] == [
+        f"the passage '{name}' is judged and keeps its text; import the new text under another id"
+        for name in ("judged", "proposed")
+    ]
+    assert any("2 passages were there with another text" in note for note in report.notes)
+
+
+def test_a_judged_chunk_of_a_document_that_shifts_is_a_listed_problem(workspace: Workspace, tmp_path: Path) -> None:
+    """A paragraph put in front moves texts from one id to the next, and the labels would stay behind."""
+    first, second, third = (" ".join([word] * 150) for word in ("one", "two", "three"))
+    guide = write(tmp_path / "docs" / "guide.md", "# Setup", "", first, "", second)
+    import_path(workspace, tmp_path / "docs")
+    import_queries(workspace, [NewQuery("q", "a question")], source_name="docs")
+    judged = [NewJudgement("q", "guide.md#setup.1", 3)]
+    import_judgements(workspace, judged, source_name="docs", person="Ada", max_grade=3)
+    write(guide, "# Setup", "", third, "", first, "", second)
+    report = import_path(workspace, tmp_path / "docs")
+    assert texts_of(workspace, Passage.text) == {
+        "guide.md#setup.1": first,
+        "guide.md#setup.2": first,
+        "guide.md#setup.3": second,
+    }
+    assert [(file, "is judged" in reason) for file, _, reason in reasons(report)] == [("guide.md", True)]
+    assert not any("no longer in its documents" in note for note in report.notes)
 
 
 def test_an_id_of_another_source_is_never_overwritten_nor_judged_by_mistake(

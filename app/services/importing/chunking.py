@@ -6,7 +6,9 @@ the end of a sentence where there is one. Our choice: long enough to answer some
 The id of a passage is the document's path, its heading and its place under that heading: `guide/setup.md#on-linux.2`;
 `#top` stands for text before the first heading, and a heading that comes again is counted, `#example-2.1`. So an edit
 moves ids only below the same heading, and there only when a paragraph crosses the border of a passage; other sections,
-whose labels people made, keep theirs. Renaming a heading or a file gives new ids.
+whose labels people made, keep theirs. Where an id comes to stand for another text but its passage is judged or
+proposed for, the import keeps the old text and lists the new one as a problem (`corpus_writing.py`). Renaming a heading
+or a file gives new ids.
 """
 
 from __future__ import annotations

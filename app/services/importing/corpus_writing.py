@@ -19,11 +19,16 @@ PASSAGE, QUERY, REFUSED_PASSAGE, REFUSED_QUERY = "passage", "query", "refused pa
 
 
 def write_passages(run: ImportRun, lines: Iterable[Line[NewPassage] | Refused]) -> None:
-    """Adds new passages and corrects those of the same source whose text has changed."""
+    """Adds new passages and corrects those of the same source whose text has changed.
+
+    A passage that people judged or judges proposed for keeps its text, which grades and evidence refer to.
+    """
     for batch in run.batches(lines):
         good = [(line, row) for line in batch if (row := _passage_row(run, line)) is not None]
         with run.workspace.sessions.begin() as session:
             known = corpus.find_passages(session, [row.external_id for _, row in good])
+            changed = [old.id for _, row in good if (old := _changed(run, known, row)) is not None]
+            judged = corpus.judged_passages(session, changed)
             new: list[corpus.PassageRow] = []
             for line, row in good:
                 old = known.get(row.external_id)
@@ -33,6 +38,10 @@ def write_passages(run: ImportRun, lines: Iterable[Line[NewPassage] | Refused]) 
                 elif old.text_hash == row.text_hash:
                     run.counts["unchanged"] += 1
                     run.counts["passages as they were"] += old.source_id == run.source_id
+                elif old.id in judged:
+                    run.counts["passages kept"] += 1
+                    run.refuse(Refused(line.file, line.line, _judged(row.external_id)))
+                    run.refuse_id(REFUSED_PASSAGE, row.external_id)
                 elif old.source_id == run.source_id:
                     corpus.correct_passage(session, passage_id=old.id, row=row)
                     run.counts["passages changed"] += 1
@@ -195,6 +204,14 @@ def _correct_query(
     return None
 
 
+def _changed(
+    run: ImportRun, known: Mapping[str, corpus.KnownPassage], row: corpus.PassageRow
+) -> corpus.KnownPassage | None:
+    """The passage of this source that the row would change."""
+    old = known.get(row.external_id)
+    return old if old is not None and old.source_id == run.source_id and old.text_hash != row.text_hash else None
+
+
 def _passage_row(run: ImportRun, line: Line[NewPassage]) -> corpus.PassageRow | None:
     given = line.value
     try:
@@ -239,6 +256,10 @@ def _is_first(
     elif sight is Sight.DIFFERENT:
         run.refuse(Refused(line.file, line.line, f"{what} id {external_id!r} came before with another text"))
     return sight is Sight.FIRST
+
+
+def _judged(external_id: str) -> str:
+    return f"the passage {external_id!r} is judged and keeps its text; import the new text under another id"
 
 
 def _taken(what: str, external_id: str) -> str:

@@ -287,7 +287,7 @@ def _import_documents(run: ImportRun, path: Path) -> None:
     write_passages(run, read_documents(path))
     with run.workspace.sessions.read() as session:
         there = corpus.count_passages(session, source_id=run.source_id)
-    met = run.counts["passages"] + run.counts["passages changed"] + run.counts["passages as they were"]
+    met = sum(run.counts[f"passages{how}"] for how in ("", " changed", " kept", " as they were"))
     if there > met:
         run.note(f"{there - met} passages of this source are no longer in its documents; they stay, with their labels")
 
