@@ -73,7 +73,9 @@ class Settings(BaseSettings):
     @property
     def jobs_database(self) -> str:
         """Where DBOS keeps its own state, beside the workspace's database and never in it when that is a file."""
-        return self.database_url or f"sqlite:///{self.workspace / 'jobs.sqlite'}"
+        if self.database_url and not self.database_url.startswith("sqlite"):
+            return self.database_url
+        return f"sqlite:///{self.workspace / 'jobs.sqlite'}"
 
     @property
     def models(self) -> Path:

@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import sys
+import unicodedata
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
@@ -25,7 +26,12 @@ err = Console(stderr=True, highlight=False, soft_wrap=True)
 
 def say(text: str) -> None:
     """One line for the person, on standard error, so that standard output stays for data."""
-    err.print(text, markup=False)
+    err.print(harmless(text), markup=False)
+
+
+def harmless(text: str) -> str:
+    """The text without control characters: a passage or a reply must not steer the terminal it is printed on."""
+    return "".join(c for c in text if c in "\n\t" or unicodedata.category(c) not in ("Cc", "Cf"))
 
 
 @contextmanager
@@ -67,7 +73,7 @@ def print_table(columns: list[str], rows: list[list[str]], *, title: str | None 
     """A table on standard output; cells are never read as markup."""
     table = Table(*columns, title=title, title_justify="left", header_style="bold")
     for row in rows:
-        table.add_row(*(cell.replace("[", r"\[") for cell in row))
+        table.add_row(*(harmless(cell).replace("[", r"\[") for cell in row))
     out.print(table)
 
 

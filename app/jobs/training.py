@@ -31,11 +31,9 @@ def start(
     Raises:
         NothingToDo: there is nothing to train on yet.
     """
-    run_id, workflow_id, _ = runs.create_run(
-        workspace, person=person, criterion=criterion, overrides=overrides, judge=judge
-    )
+    run_id, _, _ = runs.create_run(workspace, person=person, criterion=criterion, overrides=overrides, judge=judge)
     # Enqueued again on every click: if a crash came between the row and the queue, the next click mends it.
-    enqueue(workspace, workflow=WORKFLOW, workflow_id=workflow_id, argument=run_id)
+    resume(workspace)
     return run_id
 
 
@@ -54,8 +52,12 @@ def run_here(
         NothingToDo: there is nothing to train on yet.
         Conflict: another run is queued or running.
     """
-    run_id, _, new = runs.create_run(workspace, person=person, criterion=criterion, overrides=overrides, judge=judge)
-    if not new:
+    run_id, workflow_id, new = runs.create_run(
+        workspace, person=person, criterion=criterion, overrides=overrides, judge=judge, here=True
+    )
+    # One that was begun like this and whose process is gone goes on here, from the step it was in.
+    left_behind = workflow_id.startswith(runs.HERE) and runs.get_active_for_queue(workspace) is not None
+    if not new and not left_behind:
         raise Conflict(f"training run {run_id} is going on already; wait for it or cancel it")
     try:
         for step in (training_work.train_step, training_work.index_step, training_work.evaluate_step):
@@ -111,8 +113,8 @@ def _close_after(workspace: Workspace, run_id: int, exc: BaseException) -> str:
 
 
 def resume(workspace: Workspace) -> None:
-    """Enqueues the active run, if there is one, in case the process that recorded it died before it could."""
-    active = runs.get_active(workspace)
+    """Enqueues the active run, if it is a worker's to do; a second time changes nothing."""
+    active = runs.get_active_for_queue(workspace)
     if active is not None:
         run_id, workflow_id = active
         enqueue(workspace, workflow=WORKFLOW, workflow_id=workflow_id, argument=run_id)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable
 
@@ -14,6 +15,7 @@ from app.jobs.durable import launched
 from app.services import runs, training_work
 
 BEAT_SECONDS = 5.0
+_log = logging.getLogger(__name__)
 
 
 def run_worker(
@@ -48,6 +50,10 @@ def run_worker(
 
 
 def _beat(workspace: Workspace, stop: threading.Event) -> None:
-    runs.beat(workspace)
-    while not stop.wait(BEAT_SECONDS):
-        runs.beat(workspace)
+    while True:
+        try:
+            runs.beat(workspace)
+        except Exception:  # a database that is away for a moment must not make a living worker look dead for good
+            _log.warning("the worker could not say that it lives", exc_info=True)
+        if stop.wait(BEAT_SECONDS):
+            return

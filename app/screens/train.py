@@ -14,7 +14,7 @@ from app.components.text import counted, escaped, literal
 from app.jobs import training
 from app.services import promotion, runs
 from app.services.views import EvaluationView, ModelView, RunView
-from db.enums import ModelStage, PromotionCause, RunStatus
+from db.enums import ModelStage, RunStatus
 
 _RUNS = 20
 _ENDED = {
@@ -227,8 +227,7 @@ def _history() -> None:
             for entry in promotions
         ],
     )
-    depth = sum(-1 if entry.cause is PromotionCause.ROLLBACK else 1 for entry in promotions)
-    if depth <= 1:
+    if not promotion.can_roll_back(state.get_workspace()):
         return
     with st.popover("Roll back", key="train.roll_back_menu"):
         st.write("The model that was live before this one becomes live again, at once.")

@@ -16,7 +16,7 @@ from app.services.views import DifferenceView, EvaluationView, MeasureView, Quer
 from db.enums import Split
 from db.models import Evaluation, ModelVersion
 from db.queries import training as training_queries
-from db.queries.registry import get_live, get_model_or_raise
+from db.queries.registry import get_live, get_model_or_raise, lock_live
 from retriever.types import Comparison, Difference, GateVerdict
 from retriever.types import Evaluation as Measured
 
@@ -74,8 +74,6 @@ def run_evaluation(
     measured = measure(model)
     comparison: Comparison | None = None
     verdict: GateVerdict | None = None
-    with workspace.sessions.read() as session:
-        looks = training_queries.count_looks(session, qrels_hash=qrels_hash)
     if baseline is not None:
         seen = {
             query_id
@@ -83,12 +81,16 @@ def run_evaluation(
             if any(grade >= relevant_from and passage in positives for passage, grade in judged.items())
         }
         comparison = compare(measure(baseline), measured, seen_query_ids=seen)
-        verdict = decide(comparison, margin=workspace.settings.gate_margin, looks=looks)
     with workspace.sessions.begin() as session:
+        lock_live(session)  # one at a time from here: two evaluations must not take the same look
+        looks = training_queries.count_looks(session, split=split, criterion=criterion)
+        if comparison is not None:
+            verdict = decide(comparison, margin=workspace.settings.gate_margin, looks=looks)
+        run = training_queries.get_run_of_model(session, model.id)
         row = Evaluation(
             model_version_id=model.id,
             baseline_model_id=None if baseline is None else baseline.id,
-            label_set_id=label_set_ids[-1] if label_set_ids else None,
+            label_set_id=None if run is None else run.label_set_id,
             split=split,
             criterion=criterion,
             qrels_hash=qrels_hash,
@@ -111,7 +113,7 @@ def run_evaluation(
 
 def _hash_qrels(qrels: Mapping[str, Mapping[str, int]]) -> str:
     digest = hashlib.sha256()
-    # In Python's order: each database sorts text by rules of its own, and looks are counted by this hash.
+    # In Python's order: each database sorts text by rules of its own.
     for query_id, judged in sorted(qrels.items()):
         for passage_id, grade in sorted(judged.items()):
             digest.update(f"{query_id}\t{passage_id}\t{grade}\n".encode())

@@ -63,6 +63,8 @@ def register_model(
                 known = registry.get_model_by_hash(session, model_hash)
                 if known is None:
                     raise
+        if known.stage is ModelStage.RETIRED and stage is ModelStage.CANDIDATE:
+            known.stage = ModelStage.CANDIDATE  # trained again to the same weights: it is up for a decision again
         if on_record is not None:
             on_record(session, known)
         return known

@@ -107,6 +107,13 @@ def rollback(workspace: Workspace, *, person: str, reason: str) -> str:
         return model.name
 
 
+def can_roll_back(workspace: Workspace) -> bool:
+    """Whether there is an earlier model to go back to."""
+    with workspace.sessions.read() as session:
+        last = _last_step_forward(session)
+        return last is not None and last.previous_model_id is not None
+
+
 def _last_step_forward(session: Session) -> Promotion | None:
     """The promotion that made the live model live and was not itself rolled back: rollbacks pop a stack."""
     standing: list[Promotion] = []

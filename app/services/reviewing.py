@@ -7,7 +7,7 @@ card it was meant for, or be refused with `Conflict`; it never reaches the next 
 from __future__ import annotations
 
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 import sqlalchemy as sa
@@ -18,11 +18,11 @@ from annotator.types import Criterion
 from app.bootstrap import Workspace
 from app.errors import Conflict, InputInvalid
 from app.services.labels import check_grade, pair_view
-from app.services.views import Card, ReviewProgress, ScaleView, UndoneView
+from app.services.views import Card, PairView, ReviewProgress, ScaleView, UndoneView
 from db.enums import ReviewAction, Visibility
 from db.models import Lease, Pair, PairState, Passage, Person, Query, Review
 from db.queries import queue
-from db.queries.pairs import get_record_or_raise
+from db.queries.pairs import get_record_or_raise, get_split
 from db.queries.people import list_reviewers, person_named, take_turn
 from db.queries.states import GRADING, refresh_state, standing_reviews
 
@@ -139,11 +139,34 @@ def _lease(
     )
 
 
+def _blind(pair: PairView) -> PairView:
+    """The pair without anything that a judge or another person said of it."""
+    return replace(
+        pair,
+        evidence=None,
+        status=None,
+        grade=None,
+        grade_distribution=None,
+        confidence=None,
+        confidence_kind=None,
+        reason="",
+        judge=None,
+        outcome=None,
+        why="",
+        history=(),
+        curated_grade=None,
+        curated_source=None,
+    )
+
+
 def _card(session: Session, lease: Lease) -> Card:
     entry = queue.get_entry(session, criterion=lease.criterion, pair_id=lease.pair_id)
+    pair = pair_view(session, pair_id=lease.pair_id, criterion=lease.criterion)
+    if pair.split in queue.PEOPLE_ONLY:
+        pair = _blind(pair)
     return Card(
         card=lease.card,
-        pair=pair_view(session, pair_id=lease.pair_id, criterion=lease.criterion),
+        pair=pair,
         queue_reason="opened by hand" if entry is None else entry.reason,
         position=0 if entry is None else entry.position,
         waiting=queue.count_waiting(session, criterion=lease.criterion),
@@ -192,7 +215,8 @@ def _answer(
             what = "This card was already graded." if answered else "This card is no longer yours; it was given on."
             raise Conflict(f"card {card} of {person} cannot be answered", user_message=what)
         state = session.get(PairState, (lease.pair_id, lease.criterion))
-        shown = None if state is None else state.suggestion_id
+        blind = get_split(session, lease.pair_id) in queue.PEOPLE_ONLY
+        shown = None if blind or state is None else state.suggestion_id
         session.add(
             Review(
                 pair_id=lease.pair_id,

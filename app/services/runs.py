@@ -29,6 +29,9 @@ from db.queries.workspace_values import get_value, set_value
 from retriever.types import TrainingSettings
 
 HEARTBEAT = "worker_heartbeat"
+HERE = "here-"
+"""How the workflow id begins of a run that its own process works on, without the queue."""
+HERE_LOST = timedelta(minutes=2)
 HEARTBEAT_LOST = timedelta(seconds=30)
 
 
@@ -39,11 +42,13 @@ def create_run(
     criterion: Criterion = Criterion.RELEVANCE,
     overrides: dict[str, object] | None = None,
     judge: str | None = None,
+    here: bool = False,
 ) -> tuple[int, str, bool]:
     """Freezes a label set and records a run on it: (run id, workflow id, whether it is new).
 
-    `overrides` replace training settings; `judge` trains on that judge's proposals alone (see `label_sets.freeze`).
-    While a run is queued or running, that run is returned: two clicks never train twice.
+    `here` marks a run that this process will work on itself. `overrides` replace training settings; `judge` trains on
+    that judge's proposals alone (see `label_sets.freeze`). While a run is queued or running, that run is returned: two
+    clicks never train twice.
 
     Raises:
         NothingToDo: there is nothing to train on, or no model is live yet.
@@ -60,7 +65,7 @@ def create_run(
             now = workspace.now()
             run = TrainingRun(
                 active=True,
-                workflow_id=f"train-{secrets.token_hex(8)}",
+                workflow_id=f"{HERE if here else 'train-'}{secrets.token_hex(8)}",
                 label_set_id=label_set.id,
                 base_model_id=base.id,
                 status=RunStatus.QUEUED,
@@ -206,8 +211,15 @@ def is_worker_alive(workspace: Workspace) -> bool:
         return worker_alive(workspace, session)
 
 
-def get_active(workspace: Workspace) -> tuple[int, str] | None:
-    """The id and workflow id of the run that is queued or running, or None."""
+def get_active_for_queue(workspace: Workspace) -> tuple[int, str] | None:
+    """The id and workflow id of the active run if a worker is to see to it, or None.
+
+    A run that another process works on itself (`here`) belongs to the queue only when that process has given no sign of
+    life for two minutes.
+    """
     with workspace.sessions.read() as session:
         run = training_queries.get_active_run(session)
-        return None if run is None else (run.id, run.workflow_id)
+        if run is None:
+            return None
+        alive = workspace.now() - (run.heartbeat_at or run.created_at) < HERE_LOST
+        return None if run.workflow_id.startswith(HERE) and alive else (run.id, run.workflow_id)

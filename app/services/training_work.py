@@ -169,6 +169,8 @@ def evaluate_step(workspace: Workspace, run_id: int, *, on_progress: Progress | 
     with workspace.sessions.read() as session:
         model = get_model_or_raise(session, _model_of(run))
         live = get_live(session)
+        if live is not None and live.id == model.id:
+            live = None  # retrained to the very same weights: there is nothing to compare, and no look to spend
         label_sets = training_queries.label_sets_of(session, [m.id for m in (live, model) if m is not None])
     follower = _Follower(workspace, run_id, on_progress=on_progress)
 

@@ -12,14 +12,17 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from annotator.types import Criterion, JudgeFailure, JudgeIdentity, Proposal
-from db.enums import PolicyKind
+from db.enums import PolicyKind, Split
 from db.models import (
     Decision,
     JudgeRow,
     LabelFailure,
     LabelJob,
+    Pair,
     PairState,
     Policy,
+    Query,
+    QueryCluster,
     ReplyCacheEntry,
     Suggestion,
 )
@@ -149,13 +152,20 @@ class Undecided:
 
 
 def list_undecided(session: Session, *, policy_id: int, criterion: Criterion, limit: int) -> list[Undecided]:
-    """Current suggestions whose latest decision is not this policy's; their states are held by this transaction."""
+    """Current suggestions whose latest decision is not this policy's; their states are held by this transaction.
+
+    Those for calibrate and held-out questions are left alone: nothing is accepted there, people judge them blind.
+    """
     rows = session.execute(
         sa.select(PairState, Suggestion)
         .join(Suggestion, Suggestion.id == PairState.suggestion_id)
+        .join(Pair, Pair.id == PairState.pair_id)
+        .join(Query, Query.id == Pair.query_id)
+        .join(QueryCluster, QueryCluster.id == Query.cluster_id)
         .outerjoin(Decision, Decision.id == PairState.decision_id)
         .where(
             PairState.criterion == criterion,
+            sa.or_(QueryCluster.split.is_(None), QueryCluster.split == Split.TRAIN),
             sa.or_(Decision.id.is_(None), Decision.policy_id != policy_id),
         )
         .order_by(PairState.pair_id)

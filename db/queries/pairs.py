@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from annotator.types import Criterion
-from db.enums import Outcome
+from db.enums import Outcome, Split
 from db.errors import NotFound
 from db.models import (
     CandidateHit,
@@ -96,6 +96,16 @@ def list_records(
     total = session.scalar(selected.with_only_columns(sa.func.count())) or 0
     rows = session.execute(selected.order_by(Query.id, Pair.id).offset(offset).limit(limit))
     return [PairRecord(*row) for row in rows], total
+
+
+def get_split(session: Session, pair_id: int) -> Split | None:
+    """The split of a pair's query."""
+    return session.scalar(
+        sa.select(QueryCluster.split)
+        .join(Query, Query.cluster_id == QueryCluster.id)
+        .join(Pair, Pair.query_id == Query.id)
+        .where(Pair.id == pair_id)
+    )
 
 
 def list_hits(session: Session, pair_id: int) -> list[CandidateHit]:

@@ -14,6 +14,9 @@ from db.models import Candidate, Lease, Pair, PairState, Passage, Query, QueryCl
 from db.queries.states import standing_reviews
 from db.queries.workspace_values import get_value, lock_value, set_value
 
+PEOPLE_ONLY = (Split.CALIBRATE, Split.HELD_OUT)
+"""Splits whose questions people judge blind: what a judge proposed for them is neither routed nor shown on the card."""
+
 
 def _value_name(criterion: Criterion) -> str:
     return f"queue:{criterion}"
@@ -48,7 +51,7 @@ def _to_audit(
     criterion: Criterion,
 ) -> sa.Select[int, int, SuggestionStatus, float | None, Split | None, int | None]:
     rejected = PairState.outcome == Outcome.REJECTED
-    people_only = sa.and_(PairState.suggestion_id.is_(None), QueryCluster.split.in_([Split.CALIBRATE, Split.HELD_OUT]))
+    people_only = QueryCluster.split.in_(PEOPLE_ONLY)
     return (
         sa.select(
             Pair.id,
@@ -78,7 +81,7 @@ def _entry(row: Any, *, criterion: Criterion, version: int, position: int) -> di
         "version": version,
         "position": position,
         "pair_id": row.id,
-        "reason": _reason(row.rank, row.status, row.confidence, row.suggestion_id is None, row.split),
+        "reason": _reason(row.rank, row.status, row.confidence, row.split),
     }
 
 
@@ -102,11 +105,9 @@ def put_back(session: Session, *, pair_id: int, criterion: Criterion, now: datet
     session.execute(sa.insert(QueueEntry), [_entry(row, criterion=criterion, version=version, position=position)])
 
 
-def _reason(
-    rank: int | None, status: SuggestionStatus | None, confidence: float | None, unproposed: bool, split: Split | None
-) -> str:
+def _reason(rank: int | None, status: SuggestionStatus | None, confidence: float | None, split: Split | None) -> str:
     place = "not in the pool" if rank is None else f"rank {rank} in the pool"
-    if unproposed:
+    if split in PEOPLE_ONLY:
         return f"{place}; a {split} question is judged by people only"
     if status is SuggestionStatus.UNREADABLE:
         return f"{place}; the judge's reply could not be read"

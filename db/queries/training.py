@@ -192,13 +192,20 @@ def list_trained_positives(session: Session, *, label_set_ids: list[int], releva
     return set(rows)
 
 
-def count_looks(session: Session, *, qrels_hash: str) -> int:
-    """How often a candidate was compared on exactly these held-out judgements."""
+def count_looks(session: Session, *, split: Split, criterion: Criterion) -> int:
+    """How often a candidate was compared on this split's judgements, few or many as they were then.
+
+    New judgements do not make the questions new: counting only equal judgements would start over with every review.
+    """
     return (
         session.scalar(
             sa.select(sa.func.count())
             .select_from(Evaluation)
-            .where(Evaluation.qrels_hash == qrels_hash, Evaluation.baseline_model_id.is_not(None))
+            .where(
+                Evaluation.split == split,
+                Evaluation.criterion == criterion,
+                Evaluation.baseline_model_id.is_not(None),
+            )
         )
         or 0
     )

@@ -12,7 +12,20 @@ from annotator.types import Criterion
 from app.bootstrap import Workspace
 from app.errors import Conflict, InputInvalid
 from app.services import labelling, labels, reviewing
-from builders import TOPICS, Clock, add_candidates, add_corpus, add_suggestions, audit, pair_ids, queued, with_clock
+from app.services.importing import NewSuggestion, import_suggestions
+from builders import (
+    TOPICS,
+    Clock,
+    add_candidates,
+    add_corpus,
+    add_suggestions,
+    audit,
+    pair_ids,
+    passage_ids,
+    query_id,
+    queued,
+    with_clock,
+)
 from db.enums import LabelSource, ReviewAction, Visibility
 from db.errors import NotFound
 from db.models import Lease, Person, Review
@@ -350,3 +363,27 @@ def test_progress_tells_todays_work_from_yesterdays(desk: Workspace, clock: Cloc
         reviewing.grade(desk, card=card.card, person="Ada", grade=1)
     progress = reviewing.get_progress(desk, person="Ada")
     assert (progress.graded, progress.graded_today, progress.waiting) == (2, 1, 10)
+
+
+def test_a_held_out_question_is_judged_blind_even_when_a_judge_elsewhere_proposed_for_it(workspace: Workspace) -> None:
+    """Prevents the LLM's opinion from leaking into the judgements that are to tell whether the LLM's labels helped."""
+    add_corpus(workspace)
+    add_candidates(workspace)
+    held_out = TOPICS[-1]
+    import_suggestions(
+        workspace,
+        [NewSuggestion(query_id(held_out), passage_ids(held_out)[0], "gpt-4", 3, 3, token_probability=0.99)],
+        source_name="elsewhere",
+    )
+    labelling.route(workspace)
+    pair_id = pair_ids(workspace)[(query_id(held_out), passage_ids(held_out)[0])]
+    before = labels.get_pair(workspace, pair_id=pair_id)
+    assert (before.grade, before.outcome, before.curated_grade) == (3, None, None)
+    assert pair_id in {pair.pair_id for pair in reviewing.list_waiting(workspace)}
+    card = reviewing.claim(workspace, person="Ada", pair_id=pair_id)
+    assert card is not None
+    assert (card.pair.grade, card.pair.confidence, card.pair.judge, card.pair.history) == (None, None, None, ())
+    assert "people only" in card.queue_reason
+    reviewing.grade(workspace, card=card.card, person="Ada", grade=2)
+    stored = reviews(workspace)[-1]
+    assert (stored.grade, stored.visibility, stored.suggestion_id) == (2, Visibility.BLIND, None)

@@ -15,7 +15,7 @@ from app.bootstrap import Workspace, open_with
 from app.config import Settings, settings_from
 from app.errors import InputInvalid, NotAllowed, NothingToDo
 from app.services import evaluating, labelling, overview, pooling, promotion, runs, training_work
-from app.services.importing import import_passages
+from app.services.importing import NewJudgement, import_judgements, import_passages
 from app.services.indexing import ensure_bm25_index, ensure_dense_index, ensure_live_model
 from app.services.search import search
 from builders import (
@@ -27,6 +27,7 @@ from builders import (
     audit,
     judge_held_out,
     passage_ids,
+    query_id,
     scripted_judge,
     truth,
 )
@@ -469,6 +470,15 @@ def test_the_base_model_measured_against_itself_changes_nothing(any_workspace: W
     difference = next(d for d in live.evaluation.differences if d.measure == "nDCG@10" and d.slice == "all")
     assert (difference.mean, difference.low, difference.high, difference.n_queries) == (0.0, 0.0, 0.0, 8)
     assert live.evaluation.gate_passed is False
+    assert live.evaluation.look == 1
+    topic = TOPICS[-1]
+    extra = NewJudgement(query_id(topic), passage_ids(TOPICS[0])[0], 0)
+    import_judgements(any_workspace, [extra], source_name="more", person="Grace", max_grade=3)
+    evaluating.run_evaluation(any_workspace, model=model, baseline=model)
+    again = promotion.get_live_view(any_workspace)
+    assert again is not None
+    assert again.evaluation is not None
+    assert again.evaluation.look == 2, "one more judgement must not give the looks back"
     assert (live.evaluation.better, live.evaluation.worse) == ((), ())
     ndcg = next(m.value for m in live.evaluation.measures if m.name == "nDCG@10")
     assert 0.5 < ndcg <= 1.0

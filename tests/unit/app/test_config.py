@@ -130,3 +130,11 @@ def test_every_setting_is_documented_with_its_default() -> None:
         if field.default is not None:
             shown = f'"{field.default}"' if isinstance(field.default, str) else str(field.default)
             assert rows[name] == f"`{shown}`", name
+
+
+def test_long_work_keeps_its_state_beside_a_sqlite_database_and_inside_a_server(tmp_path: Path) -> None:
+    """Prevents retraining from locking reviewers out of the file they write to."""
+    own = settings_from(tmp_path, {"database_url": "sqlite:////elsewhere/reviews.sqlite"})
+    assert own.jobs_database == f"sqlite:///{tmp_path / 'jobs.sqlite'}"
+    server = settings_from(tmp_path, {"database_url": "postgresql://host/relabel"})
+    assert server.jobs_database == server.database
