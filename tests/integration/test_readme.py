@@ -142,6 +142,7 @@ def test_every_command_that_is_not_run_is_listed_here_with_a_reason() -> None:
 def test_every_relabel_command_of_the_documents_is_understood(document: Path) -> None:
     """Prevents a page from naming a verb or option that is gone."""
     group = typer.main.get_command(cli)
+    assert isinstance(group, typer.core.TyperGroup)
     assert [c.text for c in _commands(document) if c.words[:1] == ["relabel"] and not _understood(group, c)] == []
 
 
