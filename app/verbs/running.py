@@ -42,6 +42,7 @@ def demo(
         from app.config import FILE, load_settings
         from app.demo.session import prepare, rows_of, simulate
         from app.services.creating import create_workspace
+        from app.services.overview import get_overview
 
         if not (where / FILE).is_file():
             create_workspace(where, name="Relabel demo")
@@ -63,9 +64,14 @@ def demo(
                         list(rows_of(report)),
                         title="Held-out questions, each retrained model beside the base model",
                     )
-                for run in report.runs[-1:]:
-                    for reason in run.evaluation.gate_reasons if run.evaluation else ():
-                        say(f"  Gate: {reason}")
+                for run in report.runs:
+                    if run.evaluation is not None:
+                        verdict = "passes" if run.evaluation.gate_passed else "does not pass"
+                        say(f"  Seed {run.settings['seed']}: the gate {verdict} it.")
+                        for reason in run.evaluation.gate_reasons:
+                            say(f"    {reason}")
+            elif as_json:
+                print_json(get_overview(workspace))
         finally:
             workspace.close()
         if serve_it and not simulate_audits:
