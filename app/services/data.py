@@ -5,7 +5,7 @@ from __future__ import annotations
 from annotator.types import Criterion
 from app.bootstrap import Workspace
 from app.services.views import DataView, LineProblem, SourceView
-from db.queries import counts, exports, imports
+from db.queries import counts, exports, sources
 
 
 def get_data(workspace: Workspace, criterion: Criterion = Criterion.RELEVANCE) -> DataView:
@@ -36,4 +36,4 @@ def get_data(workspace: Workspace, criterion: Criterion = Criterion.RELEVANCE) -
 def list_left_out(workspace: Workspace, *, source: str, limit: int = 200) -> tuple[LineProblem, ...]:
     """The lines that the last import of a source left out, by file and line, at most `limit`."""
     with workspace.sessions.read() as session:
-        return tuple(LineProblem(*row) for row in imports.list_rejections(session, source=source, limit=limit))
+        return tuple(LineProblem(*row) for row in sources.list_rejections(session, source=source, limit=limit))

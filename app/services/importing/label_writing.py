@@ -27,7 +27,7 @@ from app.services.importing.run import BATCH, ImportRun
 from app.services.importing.seen import Sight
 from db.enums import PersonKind
 from db.models import Source
-from db.queries import corpus, imports
+from db.queries import corpus, imports, sources
 from db.queries.people import person_named
 
 _IDS_KEPT = 200_000
@@ -127,11 +127,11 @@ def settle_scale(
             highest = max_grade or max(found or 1, source.max_grade or 1)
             if max_grade is None and source.max_grade is not None and highest > source.max_grade:
                 run.note(f"the source's scale was taken for 0..{source.max_grade} before; it is 0..{highest} now")
-            chosen = imports.get_scale(source, highest) or scales.default_mapping(highest, top)
+            chosen = sources.get_scale(source, highest) or scales.default_mapping(highest, top)
             if max(chosen.values()) > top:
                 chosen = scales.default_mapping(highest, top)
         source.max_grade = highest
-        imports.set_scale(session, source_id=run.source_id, max_grade=highest, mapping=chosen)
+        sources.set_scale(session, source_id=run.source_id, max_grade=highest, mapping=chosen)
     run.note("judgements: " + scales.in_words(chosen, top))
     return chosen
 
@@ -277,7 +277,7 @@ def _judge(
         raise BadLine(f"the judge {shown(name)}, its model or its prompt version has too long a name")
     key = (name, model, version)
     if key not in judges:
-        judges[key] = imports.ensure_imported_judge(
+        judges[key] = sources.ensure_imported_judge(
             session, name, model=model, prompt_version=version, criterion=criterion, now=run.now
         )
     return judges[key]
@@ -330,10 +330,10 @@ def _judge_scale(
     if mapping is not None and max(mapping) == highest:
         chosen = dict(mapping)
     else:
-        chosen = imports.get_scale(source, highest) or scales.default_mapping(highest, top)
+        chosen = sources.get_scale(source, highest) or scales.default_mapping(highest, top)
     if not all(0 <= grade <= top for grade in chosen.values()):
         raise InputInvalid(f"the scale {chosen} leads off the workspace's grades 0..{top}")
-    imports.set_scale(session, source_id=run.source_id, max_grade=highest, mapping=chosen)
+    sources.set_scale(session, source_id=run.source_id, max_grade=highest, mapping=chosen)
     run.note(f"suggestions on 0..{highest}: " + scales.in_words(chosen, top))
     run.judge_scales[highest] = chosen
     return chosen

@@ -13,7 +13,7 @@ from app.errors import InputInvalid
 from app.services.importing.rows import Line, Refused
 from app.services.importing.seen import SeenKeys
 from app.services.views import ImportReport, LineProblem
-from db.queries import imports
+from db.queries import sources
 
 T = TypeVar("T")
 
@@ -40,7 +40,7 @@ class ImportRun:
         self.judge_scales: dict[int, dict[int, int]] = {}
         self._progress = progress
         self._problems: list[LineProblem] = []
-        self._unwritten: list[imports.RejectionRow] = []
+        self._unwritten: list[sources.RejectionRow] = []
         self.n_problems = 0
         self._notes: dict[str, None] = {}
 
@@ -50,7 +50,7 @@ class ImportRun:
         if len(self._problems) < REPORTED_PROBLEMS:
             self._problems.append(LineProblem(refused.file, refused.line, refused.reason))
         reason = refused.reason.replace("\0", "\\0").encode("utf-8", "backslashreplace").decode()
-        self._unwritten.append(imports.RejectionRow(refused.file, refused.line, reason))
+        self._unwritten.append(sources.RejectionRow(refused.file, refused.line, reason))
         if len(self._unwritten) >= BATCH:
             self.write_problems()
 
@@ -63,7 +63,7 @@ class ImportRun:
         """Stores the refused lines met since the last time."""
         if self._unwritten:
             with self.workspace.sessions.begin() as session:
-                imports.add_rejections(session, self._unwritten, source_id=self.source_id, now=self.now)
+                sources.add_rejections(session, self._unwritten, source_id=self.source_id, now=self.now)
             self._unwritten = []
 
     def note(self, text: str) -> None:
@@ -128,8 +128,8 @@ def start(workspace: Workspace, *, source: str, layout: str, progress: Progress 
     if not source.strip() or len(source) > MAX_SOURCE_NAME or not source.isprintable():
         raise InputInvalid(f"{source!r} cannot name a source; it needs 1 to {MAX_SOURCE_NAME} printable characters")
     with workspace.sessions.begin() as session:
-        source_id = imports.ensure_source(session, source, layout=layout, now=workspace.now()).id
-        imports.clear_rejections(session, source_id=source_id)
+        source_id = sources.ensure_source(session, source, layout=layout, now=workspace.now()).id
+        sources.clear_rejections(session, source_id=source_id)
     with SeenKeys() as seen:
         run = ImportRun(workspace, source_id=source_id, source=source, seen=seen, progress=progress)
         try:
