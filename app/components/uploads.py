@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import shutil
 import zipfile
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from streamlit.runtime.uploaded_file_manager import UploadedFile
 
-# Files that mean something only by their place in a BEIR directory, where the judgements lie one level down.
-_BEIR_SPLITS = {"train.tsv", "dev.tsv", "test.tsv"}
+from app.errors import InputInvalid
 
 
 def safe_name(name: str) -> str:
@@ -22,14 +22,21 @@ def safe_name(name: str) -> str:
 def write_uploads(files: Sequence[UploadedFile], directory: Path) -> Path:
     """Write the files under their own names; returns the file when there is one, else the directory.
 
-    Files that belong together as a BEIR directory are laid out as one.
+    Files that belong together as a BEIR directory are laid out as one: beside its corpus, a TSV file holds judgements,
+    which lie one level down.
+
+    Raises:
+        InputInvalid: two files have the same name, and one would take the other's place.
     """
-    names = {safe_name(file.name) for file in files}
+    names = Counter(safe_name(file.name) for file in files)
+    twice = sorted(name for name, times in names.items() if times > 1)
+    if twice:
+        raise InputInvalid(f"more than one file is called {twice[0]}; import them one after the other")
     is_beir = "corpus.jsonl" in names
     written: list[Path] = []
     for file in files:
         name = safe_name(file.name)
-        target = directory / "qrels" / name if is_beir and name in _BEIR_SPLITS else directory / name
+        target = directory / "qrels" / name if is_beir and name.endswith(".tsv") else directory / name
         target.parent.mkdir(exist_ok=True)
         with target.open("wb") as sink:
             shutil.copyfileobj(file, sink)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -15,7 +17,8 @@ from app.components.keys import Press, grade_of, press_from
 from app.components.passage import marked, passage_html
 from app.components.table import table_html
 from app.components.text import counted, literal, shortened
-from app.components.uploads import safe_name
+from app.components.uploads import safe_name, write_uploads
+from app.errors import InputInvalid
 from app.services.views import DifferenceView, EvaluationView, JudgeView, MeasureView, QueryChange, ScaleView
 from db.enums import Split
 
@@ -95,6 +98,28 @@ def test_a_press_carries_its_card() -> None:
 def test_an_uploaded_name_never_leaves_its_directory(name: str, safe: str) -> None:
     """A name with slashes would write over files of ours."""
     assert safe_name(name) == safe
+
+
+class Upload(io.BytesIO):
+    """A file as the browser sends it."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name.encode())
+        self.name = name
+
+
+def test_two_uploads_of_one_name_are_refused(tmp_path: Path) -> None:
+    """Prevents one file from silently taking the place of another."""
+    with pytest.raises(InputInvalid, match=r"a\.jsonl"):
+        write_uploads([Upload("x/a.jsonl"), Upload("y/a.jsonl")], tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_uploaded_set_keeps_its_judgements_whatever_the_split_is_called(tmp_path: Path) -> None:
+    """Prevents judgements of a year or a fold from being left out beside the corpus they belong to."""
+    folder = write_uploads([Upload("corpus.jsonl"), Upload("queries.jsonl"), Upload("dl19.tsv")], tmp_path)
+    files = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    assert files == ["corpus.jsonl", "qrels/dl19.tsv", "queries.jsonl"]
 
 
 def test_cells_of_a_table_are_escaped() -> None:
