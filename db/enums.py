@@ -104,6 +104,7 @@ class PromotionCause(StrEnum):
 class SpendState(StrEnum):
     RESERVED = "reserved"
     SETTLED = "settled"
+    RELEASED = "released"
 
 
 class Visibility(StrEnum):

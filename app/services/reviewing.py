@@ -128,12 +128,15 @@ def _claim(
 def _lease(
     workspace: Workspace, session: Session, *, pair_id: int, criterion: Criterion, person_id: int, now: datetime
 ) -> Lease:
+    state = session.get(PairState, (pair_id, criterion))
+    blind = get_split(session, pair_id) in queue.PEOPLE_ONLY
     return queue.lease_pair(
         session,
         pair_id=pair_id,
         criterion=criterion,
         person_id=person_id,
         card=secrets.token_urlsafe(18),
+        suggestion_id=None if blind or state is None else state.suggestion_id,
         now=now,
         minutes=workspace.settings.review_minutes,
     )
@@ -162,7 +165,7 @@ def _blind(pair: PairView) -> PairView:
 def _card(session: Session, lease: Lease) -> Card:
     entry = queue.get_entry(session, criterion=lease.criterion, pair_id=lease.pair_id)
     pair = pair_view(session, pair_id=lease.pair_id, criterion=lease.criterion)
-    if pair.split in queue.PEOPLE_ONLY:
+    if lease.visibility is Visibility.BLIND:
         pair = _blind(pair)
     return Card(
         card=lease.card,
@@ -214,9 +217,6 @@ def _answer(
             answered = session.scalar(sa.select(Review.id).where(Review.card == card)) is not None
             what = "This card was already graded." if answered else "This card is no longer yours; it was given on."
             raise Conflict(f"card {card} of {person} cannot be answered", user_message=what)
-        state = session.get(PairState, (lease.pair_id, lease.criterion))
-        blind = get_split(session, lease.pair_id) in queue.PEOPLE_ONLY
-        shown = None if blind or state is None else state.suggestion_id
         session.add(
             Review(
                 pair_id=lease.pair_id,
@@ -224,8 +224,8 @@ def _answer(
                 person_id=person_id,
                 action=action,
                 grade=grade,
-                visibility=Visibility.BLIND if shown is None else Visibility.SHOWN,
-                suggestion_id=shown,
+                visibility=lease.visibility,
+                suggestion_id=lease.suggestion_id,
                 card=card,
                 seconds=seconds,
                 note=note,

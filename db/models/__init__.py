@@ -1,7 +1,9 @@
 """Every table of a workspace; importing this registers them all on `Base.metadata`."""
 
-from db.models.corpus import Candidate, CandidateHit, Definition, Pair, Passage, Query, QueryCluster
+from db.models.corpus import Candidate, CandidateHit, Definition, GeneratedQuestion, Pair, Passage, Query, QueryCluster
 from db.models.labels import (
+    Batch,
+    BatchPair,
     Calibrator,
     Certificate,
     CertificateEvent,
@@ -12,7 +14,9 @@ from db.models.labels import (
     Lease,
     PairState,
     Policy,
+    PromptRow,
     QueueEntry,
+    RateWindow,
     ReplyCacheEntry,
     Review,
     SpendEntry,
@@ -32,6 +36,8 @@ from db.models.training import (
 from db.models.workspace import ImportRejection, Person, Source, WorkspaceValue
 
 __all__ = [
+    "Batch",
+    "BatchPair",
     "Calibrator",
     "Candidate",
     "CandidateHit",
@@ -40,6 +46,7 @@ __all__ = [
     "Decision",
     "Definition",
     "Evaluation",
+    "GeneratedQuestion",
     "ImportRejection",
     "IndexVersion",
     "JudgeRow",
@@ -56,9 +63,11 @@ __all__ = [
     "Person",
     "Policy",
     "Promotion",
+    "PromptRow",
     "Query",
     "QueryCluster",
     "QueueEntry",
+    "RateWindow",
     "ReplyCacheEntry",
     "Review",
     "Source",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Mapped, mapped_column
@@ -95,3 +96,18 @@ class CandidateHit(Base):
     system: Mapped[str] = mapped_column(sa.String(80), primary_key=True)
     rank: Mapped[int]
     score: Mapped[float]
+
+
+class GeneratedQuestion(Base):
+    """A question that an LLM wrote from a passage: the verbatim evidence for it and the examples it was shown."""
+
+    __tablename__ = "generated_question"
+
+    query_id: Mapped[int] = mapped_column(sa.ForeignKey("query.id"), primary_key=True)
+    passage_id: Mapped[int] = mapped_column(sa.ForeignKey("passage.id"), index=True)
+    judge_id: Mapped[int] = mapped_column(sa.ForeignKey("judge.id"))
+    pattern: Mapped[str] = mapped_column(sa.String(80))
+    evidence_start: Mapped[int | None]
+    evidence_end: Mapped[int | None]
+    demonstrations: Mapped[list[Any]]
+    created_at: Mapped[datetime]

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from annotator.types import ConfidenceKind, Criterion, JudgeKind, SuggestionStatus
 from db.base import Base, enum_of
-from db.enums import CertificateState, LabelSource, Outcome, PolicyKind, ReviewAction, SpendState, Visibility
+from db.enums import CertificateState, LabelSource, Outcome, PolicyKind, ReviewAction, RunStatus, SpendState, Visibility
 
 
 class JudgeRow(Base):
@@ -44,6 +44,29 @@ class LabelJob(Base):
     cost_cap_usd: Mapped[float | None]
     started_at: Mapped[datetime]
     finished_at: Mapped[datetime | None]
+    status: Mapped[RunStatus] = mapped_column(
+        enum_of(RunStatus, "run_status"), default=RunStatus.RUNNING, server_default=RunStatus.DONE
+    )
+    workflow_id: Mapped[str | None] = mapped_column(sa.String(80))
+    person_id: Mapped[int | None] = mapped_column(sa.ForeignKey("person.id"))
+    message: Mapped[str] = mapped_column(sa.Text, default="", server_default="")
+    done: Mapped[int] = mapped_column(default=0, server_default="0")
+    failed: Mapped[int] = mapped_column(default=0, server_default="0")
+    cancel_requested: Mapped[bool] = mapped_column(default=False, server_default=sa.false())
+    heartbeat_at: Mapped[datetime | None]
+    spec: Mapped[dict[str, Any]] = mapped_column(default=dict, server_default="{}")
+
+
+class PromptRow(Base):
+    """The text of a prompt as it was when it was used, by its version hash."""
+
+    __tablename__ = "prompt"
+
+    version: Mapped[str] = mapped_column(sa.String(64), primary_key=True)
+    name: Mapped[str] = mapped_column(sa.String(200))
+    criterion: Mapped[Criterion] = mapped_column(enum_of(Criterion, "criterion"))
+    content: Mapped[str] = mapped_column(sa.Text)
+    created_at: Mapped[datetime]
 
 
 class LabelFailure(Base):
@@ -107,6 +130,8 @@ class Suggestion(Base):
     prompt_tokens: Mapped[int] = mapped_column(default=0)
     completion_tokens: Mapped[int] = mapped_column(default=0)
     cost_usd: Mapped[float | None]
+    reply_key: Mapped[str | None] = mapped_column(sa.String(64))
+    context: Mapped[dict[str, Any] | None]
     created_at: Mapped[datetime]
 
 
@@ -124,6 +149,39 @@ class Calibrator(Base):
     created_at: Mapped[datetime]
 
 
+class Batch(Base):
+    """A frozen list of suggestions, hashed, for which a certificate is sought; all is fixed before the draw."""
+
+    __tablename__ = "batch"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    hash: Mapped[str] = mapped_column(sa.String(64), unique=True)
+    criterion: Mapped[Criterion] = mapped_column(enum_of(Criterion, "criterion"))
+    judge_id: Mapped[int] = mapped_column(sa.ForeignKey("judge.id"))
+    calibrator_id: Mapped[int] = mapped_column(sa.ForeignKey("calibrator.id"))
+    epsilon: Mapped[float]
+    delta: Mapped[float]
+    n_pairs: Mapped[int]
+    n_audits: Mapped[int]
+    plan: Mapped[dict[str, Any]]
+    person_id: Mapped[int | None] = mapped_column(sa.ForeignKey("person.id"))
+    created_at: Mapped[datetime]
+
+
+class BatchPair(Base):
+    """One suggestion of a batch with its frozen class and calibrated confidence; a sampled one has its place."""
+
+    __tablename__ = "batch_pair"
+    __table_args__ = (sa.Index(None, "batch_id", "audit_position"),)
+
+    batch_id: Mapped[int] = mapped_column(sa.ForeignKey("batch.id"), primary_key=True)
+    pair_id: Mapped[int] = mapped_column(sa.ForeignKey("pair.id"), primary_key=True, index=True)
+    suggestion_id: Mapped[int] = mapped_column(sa.ForeignKey("suggestion.id"))
+    relevant_class: Mapped[bool]
+    confidence: Mapped[float]
+    audit_position: Mapped[int | None]
+
+
 class Certificate(Base):
     """At most epsilon wrong among the accepted of one class of one frozen batch, with confidence 1 - delta."""
 
@@ -131,6 +189,7 @@ class Certificate(Base):
 
     id: Mapped[int] = mapped_column(primary_key=True)
     batch_hash: Mapped[str] = mapped_column(sa.String(64), index=True)
+    batch_id: Mapped[int | None] = mapped_column(sa.ForeignKey("batch.id"))
     judge_id: Mapped[int] = mapped_column(sa.ForeignKey("judge.id"))
     calibrator_id: Mapped[int | None] = mapped_column(sa.ForeignKey("calibrator.id"))
     criterion: Mapped[Criterion] = mapped_column(enum_of(Criterion, "criterion"))
@@ -261,19 +320,41 @@ class Lease(Base):
     criterion: Mapped[Criterion] = mapped_column(enum_of(Criterion, "criterion"), primary_key=True)
     person_id: Mapped[int] = mapped_column(sa.ForeignKey("person.id"))
     card: Mapped[str] = mapped_column(sa.String(64), unique=True)
+    visibility: Mapped[Visibility] = mapped_column(enum_of(Visibility, "visibility"))
+    suggestion_id: Mapped[int | None] = mapped_column(sa.ForeignKey("suggestion.id"))
+    batch_id: Mapped[int | None] = mapped_column(sa.ForeignKey("batch.id"))
     opened_at: Mapped[datetime]
     expires_at: Mapped[datetime]
 
 
 class SpendEntry(Base):
-    """Money and tokens reserved for a call before it is made and settled after; open reservations count as spent."""
+    """Money and tokens reserved for a call before it is made and settled after.
+
+    A reservation that nobody settled counts as spent for ever; after `expires_at` it no longer counts as a call under
+    way. A released one was refused by the server before it could cost anything.
+    """
 
     __tablename__ = "spend_entry"
+    __table_args__ = (sa.Index(None, "endpoint", "state", "expires_at"),)
 
     id: Mapped[int] = mapped_column(primary_key=True)
     job_id: Mapped[int] = mapped_column(sa.ForeignKey("label_job.id"), index=True)
+    endpoint: Mapped[str] = mapped_column(sa.String(300))
+    key: Mapped[str] = mapped_column(sa.String(64))
+    owner: Mapped[str] = mapped_column(sa.String(64))
     state: Mapped[SpendState] = mapped_column(enum_of(SpendState, "spend_state"))
     tokens: Mapped[int]
     cost_usd: Mapped[float | None]
     created_at: Mapped[datetime]
+    expires_at: Mapped[datetime]
     settled_at: Mapped[datetime | None]
+
+
+class RateWindow(Base):
+    """How many requests one endpoint may be sent at once now, shared by all workers: a token bucket."""
+
+    __tablename__ = "rate_window"
+
+    endpoint: Mapped[str] = mapped_column(sa.String(300), primary_key=True)
+    tokens: Mapped[float]
+    updated_at: Mapped[datetime]

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from annotator.types import Criterion, SuggestionStatus
-from db.enums import Outcome, ReviewAction, Split
+from db.enums import Outcome, ReviewAction, Split, Visibility
 from db.models import Candidate, Lease, Pair, PairState, Passage, Query, QueryCluster, QueueEntry, Review, Suggestion
 from db.queries.states import standing_reviews
 from db.queries.workspace_values import get_value, lock_value, set_value
@@ -216,9 +216,19 @@ def get_holder(session: Session, *, pair_id: int, criterion: Criterion, now: dat
 
 
 def lease_pair(
-    session: Session, *, pair_id: int, criterion: Criterion, person_id: int, card: str, now: datetime, minutes: float
+    session: Session,
+    *,
+    pair_id: int,
+    criterion: Criterion,
+    person_id: int,
+    card: str,
+    suggestion_id: int | None,
+    now: datetime,
+    minutes: float,
 ) -> Lease:
     """Gives a pair to a person, in place of an expired lease on it and of any other pair the person holds.
+
+    `suggestion_id`: the suggestion that the card shows, None when the pair is judged blind.
 
     Raises:
         IntegrityError: somebody else took it a moment ago (from SQLAlchemy; the caller looks for another pair).
@@ -230,6 +240,8 @@ def lease_pair(
         criterion=criterion,
         person_id=person_id,
         card=card,
+        visibility=Visibility.BLIND if suggestion_id is None else Visibility.SHOWN,
+        suggestion_id=suggestion_id,
         opened_at=now,
         expires_at=now + timedelta(minutes=minutes),
     )
