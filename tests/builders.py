@@ -18,7 +18,7 @@ from annotator.judges.scripted import Scripted, ScriptedJudge
 from annotator.routing import BareThreshold
 from annotator.types import JudgeRequest
 from app.bootstrap import Workspace
-from app.services import labelling, reviewing
+from app.services import labelling, reviewing, routing
 from app.services.importing import (
     NewCandidate,
     NewJudgement,
@@ -279,7 +279,7 @@ def pair_ids(workspace: Workspace) -> dict[tuple[str, str], int]:
 def add_suggestions(workspace: Workspace, *, threshold: float = 0.9, confidence: float = 0.95) -> None:
     """A true suggestion for every candidate of a train question, decided at that threshold."""
     labelling.label(workspace, scripted_judge(workspace, confidence=confidence))
-    labelling.route(workspace, policy=BareThreshold(threshold_relevant=threshold, threshold_irrelevant=threshold))
+    routing.route(workspace, policy=BareThreshold(threshold_relevant=threshold, threshold_irrelevant=threshold))
 
 
 def queued(workspace: Workspace, *, topics: tuple[Topic, ...] = TOPICS) -> Workspace:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from app.bootstrap import Workspace, judge_host, make_judge
 from app.demo.loading import AuditReport, load, simulate_audits
 from app.jobs import training
-from app.services import evaluating, labelling, pooling, runs
+from app.services import evaluating, labelling, pooling, routing, runs
 from app.services.indexing import Progress, ensure_live_model
 from app.services.promotion import get_live_view
 from app.services.views import RunView
@@ -37,7 +37,7 @@ def prepare(workspace: Workspace, *, bar: Bar, say: Say, limit: int | None = Non
     certified = "" if judge.identity.certifiable else "; it is no LLM and its labels are uncertified"
     say(f"  {labelled.proposed:,} new proposals by {labelled.judge}{certified}")
     with bar("Decisions") as progress:
-        routed = labelling.route(workspace, on_progress=progress)
+        routed = routing.route(workspace, on_progress=progress)
     say(f"  {routed.accepted:,} accepted now (uncertified), {routed.waiting:,} wait in the audit queue")
     live = get_live_view(workspace)
     if live is None or live.evaluation is None:

@@ -1,4 +1,4 @@
-"""Getting proposals from a judge and deciding which are accepted; both resume where they stopped."""
+"""Getting proposals from a judge; resumes where it stopped. What becomes of them is `routing.py`'s."""
 
 from __future__ import annotations
 
@@ -12,20 +12,16 @@ from sqlalchemy.exc import IntegrityError
 
 from annotator.judges.base import Judge
 from annotator.judges.reply_cache import CachedReply
-from annotator.routing import BareThreshold
-from annotator.types import Criterion, JudgeFailure, JudgeRequest, Proposal, RetrievalSignals, Usage
+from annotator.types import JudgeFailure, JudgeRequest, Proposal, RetrievalSignals
 from app.bootstrap import Workspace
 from app.services.indexing import BM25, Progress
-from db.enums import Outcome, PolicyKind
-from db.models import Decision, JudgeRow, LabelJob, ReplyCacheEntry, Suggestion
+from db.models import JudgeRow, LabelJob, ReplyCacheEntry
 from db.queries import candidates as pool_queries
 from db.queries import labelling as label_queries
 from db.queries.candidates import UnlabelledPair
-from db.queries.queue import rebuild_queue
 
 STORE_EVERY = 200
 _CHUNK = 2_000
-_DECIDE_EVERY = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,15 +36,6 @@ class LabelReport:
     prompt_tokens: int
     completion_tokens: int
     cost_usd: float | None
-
-
-@dataclass(frozen=True, slots=True)
-class RouteReport:
-    """What the policy decided now, and how many pairs wait in the audit queue."""
-
-    accepted: int
-    rejected: int
-    waiting: int
 
 
 class StoredReplies:
@@ -211,83 +198,4 @@ def _request(pair: UnlabelledPair) -> JudgeRequest:
             pool_size=pair.pool_size,
             best_bm25_score=pair.best_scores.get(BM25),
         ),
-    )
-
-
-def bare_policy(workspace: Workspace) -> BareThreshold:
-    """The uncertified policy of the workspace's settings."""
-    settings = workspace.settings
-    return BareThreshold(threshold_relevant=settings.accept_relevant, threshold_irrelevant=settings.accept_irrelevant)
-
-
-def route(
-    workspace: Workspace,
-    *,
-    policy: BareThreshold | None = None,
-    criterion: Criterion = Criterion.RELEVANCE,
-    on_progress: Progress | None = None,
-) -> RouteReport:
-    """Decides on every current suggestion this policy has not seen, then computes the audit queue anew.
-
-    The bare threshold keeps no error bound; what it accepts is shown as uncertified.
-    """
-    policy = policy or bare_policy(workspace)
-    counts = {Outcome.ACCEPTED: 0, Outcome.REJECTED: 0}
-    with workspace.sessions.begin() as session:
-        stored = label_queries.ensure_policy(
-            session,
-            version=policy.version,
-            kind=PolicyKind.BARE_THRESHOLD,
-            criterion=criterion,
-            parameters=dict(policy.parameters),
-            now=workspace.now(),
-        )
-    while True:
-        with workspace.sessions.begin() as session:
-            now = workspace.now()
-            undecided = label_queries.list_undecided(
-                session, policy_id=stored.id, criterion=criterion, limit=_DECIDE_EVERY
-            )
-            decided = []
-            for item in undecided:
-                decision = policy.decide(_proposal(item.suggestion), workspace.scale)
-                counts[decision.outcome] += 1
-                decided.append(
-                    (
-                        item,
-                        Decision(
-                            pair_id=item.suggestion.pair_id,
-                            criterion=criterion,
-                            suggestion_id=item.suggestion.id,
-                            policy_id=stored.id,
-                            outcome=decision.outcome,
-                            why=decision.why,
-                            created_at=now,
-                        ),
-                    )
-                )
-            label_queries.store_decisions(session, decided, now=now)
-        if on_progress is not None:
-            on_progress(sum(counts.values()), sum(counts.values()))
-        if len(undecided) < _DECIDE_EVERY:
-            break
-    with workspace.sessions.begin() as session:
-        waiting = rebuild_queue(session, criterion=criterion, now=workspace.now())
-    return RouteReport(accepted=counts[Outcome.ACCEPTED], rejected=counts[Outcome.REJECTED], waiting=waiting)
-
-
-def _proposal(suggestion: Suggestion) -> Proposal:
-    """A stored suggestion as the policy sees it."""
-    return Proposal(
-        pair_id=suggestion.pair_id,
-        status=suggestion.status,
-        grade=suggestion.grade,
-        grade_distribution=None,
-        confidence=suggestion.confidence,
-        confidence_kind=suggestion.confidence_kind,
-        evidence=None,
-        evidence_dropped=suggestion.evidence_dropped,
-        reason=suggestion.reason,
-        raw_reply="",
-        usage=Usage(),
     )

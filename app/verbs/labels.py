@@ -46,7 +46,7 @@ def label(
     with opened(where) as workspace:
         from app.bootstrap import judge_host, make_judge
         from app.errors import InputInvalid
-        from app.services import labelling
+        from app.services import labelling, routing
 
         if judge not in (None, "auto", "local", "llm"):
             raise InputInvalid(f"--judge is {judge!r}; choose auto, local or llm")
@@ -61,7 +61,7 @@ def label(
         with bar("Proposals") as progress:
             labelled = labelling.label(workspace, chosen, on_progress=progress)
         with bar("Decisions") as progress:
-            routed = labelling.route(workspace, on_progress=progress)
+            routed = routing.route(workspace, on_progress=progress)
         if as_json:
             print_json({"labelled": labelled, "routed": routed})
         else:

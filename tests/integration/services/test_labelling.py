@@ -18,7 +18,7 @@ from annotator.prompts.loader import load_prompt
 from annotator.routing import BareThreshold
 from annotator.types import Criterion, JudgeFailure, Proposal, SuggestionStatus, Usage
 from app.bootstrap import Workspace, open_with
-from app.services import labelling, labels, overview, reviewing
+from app.services import labelling, labels, overview, reviewing, routing
 from app.services.labelling import StoredReplies
 from builders import N_TRAIN, TOPICS, add_candidates, add_corpus, pair_ids, scripted_judge, truth
 from db.enums import Outcome
@@ -137,7 +137,7 @@ def test_an_unreadable_reply_never_becomes_a_grade_and_waits_for_a_person(pooled
         return None if (query, passage) == ("q-bread", "bread-answer") else truth(query, passage)
 
     report = labelling.label(pooled, scripted_judge(pooled, script))
-    routed = labelling.route(pooled)
+    routed = routing.route(pooled)
     assert (report.unreadable, routed.accepted, routed.rejected) == (1, 17, 1)
     view = labels.get_pair(pooled, pair_id=unreadable)
     assert (view.status, view.grade, view.outcome) == (SuggestionStatus.UNREADABLE, None, Outcome.REJECTED)
@@ -173,7 +173,7 @@ def test_a_reply_with_characters_no_database_takes_is_stored_readably(pooled: Wo
 def test_routing_twice_decides_once(pooled: Workspace) -> None:
     """Each click on "route" appends the same decisions again."""
     labelling.label(pooled, scripted_judge(pooled))
-    first, second = labelling.route(pooled), labelling.route(pooled)
+    first, second = routing.route(pooled), routing.route(pooled)
     assert (first.accepted, first.rejected, first.waiting) == (18, 0, 6)
     assert (second.accepted, second.rejected, second.waiting) == (0, 0, 6)
     assert count(pooled, Decision) == N_PAIRS
@@ -183,10 +183,10 @@ def test_another_threshold_decides_anew_and_keeps_the_old_decisions(pooled: Work
     """Nobody can say any more why a label trained last week."""
     labelling.label(pooled, scripted_judge(pooled))
     strict = BareThreshold(threshold_relevant=0.99, threshold_irrelevant=0.9)
-    labelling.route(pooled)
-    routed = labelling.route(pooled, policy=strict)
+    routing.route(pooled)
+    routed = routing.route(pooled, policy=strict)
     assert (routed.accepted, routed.rejected) == (12, 6)
-    back = labelling.route(pooled)
+    back = routing.route(pooled)
     assert (back.accepted, back.rejected, back.waiting) == (18, 0, 6)
     assert count(pooled, Decision) == 3 * N_PAIRS
     assert {state.outcome for state in states(pooled)} == {Outcome.ACCEPTED}
@@ -195,7 +195,7 @@ def test_another_threshold_decides_anew_and_keeps_the_old_decisions(pooled: Work
 def test_what_a_bare_threshold_accepts_says_that_it_is_uncertified(pooled: Workspace) -> None:
     """A guess is sold as a guarantee."""
     labelling.label(pooled, scripted_judge(pooled))
-    labelling.route(pooled)
+    routing.route(pooled)
     rows = labels.list_labels(pooled, outcome=Outcome.ACCEPTED).rows
     assert len(rows) == N_PAIRS
     assert all(row.why.startswith("uncertified: ") for row in rows)

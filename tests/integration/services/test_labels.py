@@ -12,7 +12,7 @@ from annotator.routing import BareThreshold
 from annotator.types import Criterion
 from app.bootstrap import Workspace
 from app.errors import InputInvalid, NothingToDo
-from app.services import labelling, labels, reviewing
+from app.services import labelling, labels, reviewing, routing
 from app.services.importing import import_passages
 from builders import TOPICS, Clock, add_candidates, add_corpus, add_suggestions, pair_ids, scripted_judge, with_clock
 from db.enums import LabelSource, Outcome, ReviewAction, Visibility
@@ -77,7 +77,7 @@ def test_pages_hold_every_label_once(labelled: Workspace) -> None:
 
 def test_filters_tell_accepted_rejected_and_reviewed_apart(labelled: Workspace) -> None:
     """The list of the accepted shows what was rejected."""
-    labelling.route(labelled, policy=BareThreshold(threshold_relevant=0.99, threshold_irrelevant=0.9))
+    routing.route(labelled, policy=BareThreshold(threshold_relevant=0.99, threshold_irrelevant=0.9))
     labels.overturn(labelled, pair_id=answering(labelled), person="Ada", grade=1, note="")
 
     def total(**filters: object) -> int:
@@ -124,7 +124,7 @@ def test_the_history_tells_everything_in_order(labelled: Workspace, clock: Clock
     """Nobody can tell who changed a label, or when."""
     pair_id = answering(labelled)
     clock.pass_minutes(1)
-    labelling.route(labelled, policy=BareThreshold(threshold_relevant=0.99, threshold_irrelevant=0.99))
+    routing.route(labelled, policy=BareThreshold(threshold_relevant=0.99, threshold_irrelevant=0.99))
     clock.pass_minutes(1)
     labels.overturn(labelled, pair_id=pair_id, person="Ada", grade=1, note="hm")
     clock.pass_minutes(1)
@@ -168,7 +168,7 @@ def test_an_adjudication_stands_above_a_later_review_and_both_above_the_judge(la
     assert holds(labelled, pair_id) == (2, LabelSource.ADJUDICATED)
     labels.overturn(labelled, pair_id=pair_id, person="Ada", grade=0, note="")
     labelling.label(labelled, scripted_judge(labelled, lambda *_: 1, name="another/1"))
-    labelling.route(labelled)
+    routing.route(labelled)
     assert holds(labelled, pair_id) == (2, LabelSource.ADJUDICATED)
 
 
@@ -186,15 +186,15 @@ def test_a_new_suggestion_clears_what_was_decided_about_the_old_one(labelled: Wo
     labelling.label(labelled, scripted_judge(labelled, lambda *_: 1, name="another/1"))
     view = labels.get_pair(labelled, pair_id=pair_id)
     assert (view.grade, view.outcome, view.why, view.curated_grade) == (1, None, "", None)
-    labelling.route(labelled)
+    routing.route(labelled)
     assert holds(labelled, pair_id) == (1, LabelSource.ACCEPTED)
 
 
 def test_a_person_who_grades_while_the_pair_is_routed_is_not_overwritten(labelled: Workspace) -> None:
     """Routing writes what it read before the person graded, and the judge's grade trains in place of theirs."""
     pair_id = answering(labelled)
-    labelling.route(labelled, policy=BareThreshold(threshold_relevant=0.99, threshold_irrelevant=0.99))
-    accepting = labelling.bare_policy(labelled).version
+    routing.route(labelled, policy=BareThreshold(threshold_relevant=0.99, threshold_irrelevant=0.99))
+    accepting = routing.bare_policy(labelled).version
     with ThreadPoolExecutor(1) as pool:
         with labelled.sessions.begin() as session:
             policy_id = session.scalars(sa.select(Policy.id).where(Policy.version == accepting)).one()
@@ -235,7 +235,7 @@ def test_people_and_routing_at_the_same_time_meet_no_error(any_workspace: Worksp
     def route_often(turn: int) -> None:
         for step in range(6):
             threshold = 0.99 if step % 2 else 0.5 + turn / 100
-            labelling.route(
+            routing.route(
                 any_workspace, policy=BareThreshold(threshold_relevant=threshold, threshold_irrelevant=threshold)
             )
 

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from annotator.types import Criterion
 from app.bootstrap import Workspace
 from app.errors import Conflict, InputInvalid
-from app.services import labelling, labels, reviewing
+from app.services import labels, reviewing, routing
 from app.services.importing import NewSuggestion, import_suggestions
 from builders import (
     TOPICS,
@@ -327,7 +327,7 @@ def test_a_queue_rebuilt_under_an_open_card_leaves_the_card_valid(desk: Workspac
     """Routing in the background throws away what somebody is reading."""
     card = claim(desk)
     for _ in range(3):
-        labelling.route(desk)
+        routing.route(desk)
     assert claim(desk).card == card.card
     reviewing.grade(desk, card=card.card, person="Ada", grade=1)
     assert len(reviews(desk)) == 1
@@ -375,7 +375,7 @@ def test_a_held_out_question_is_judged_blind_even_when_a_judge_elsewhere_propose
         [NewSuggestion(query_id(held_out), passage_ids(held_out)[0], "gpt-4", 3, 3, token_probability=0.99)],
         source_name="elsewhere",
     )
-    labelling.route(workspace)
+    routing.route(workspace)
     pair_id = pair_ids(workspace)[(query_id(held_out), passage_ids(held_out)[0])]
     before = labels.get_pair(workspace, pair_id=pair_id)
     assert (before.grade, before.outcome, before.curated_grade) == (3, None, None)
