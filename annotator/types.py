@@ -82,10 +82,27 @@ class Scale:
 
 
 @dataclass(frozen=True, slots=True)
+class ListSignals:
+    """Where a passage stands in its query's list: one model version's best passages, of a fixed number.
+
+    Only differences of scores within the query, so a shift of all its scores changes nothing. `log_probability` is the
+    natural logarithm of the softmax over the list, at most 0; `lead` is the distance in cosine to the best other
+    passage, above 0 for the first only; `above_median` that to the list's median; `rank` counts from 1, and one past
+    the list means that all of it scores higher.
+    """
+
+    log_probability: float
+    lead: float
+    above_median: float
+    rank: int
+
+
+@dataclass(frozen=True, slots=True)
 class RetrievalSignals:
     """What the retrieval systems said of a pair; None where a system did not return it. Ranks count from 1.
 
-    `dense_score` is a cosine in [-1, 1]; BM25 scores are raw, `best_bm25_score` is the query's highest.
+    `dense_score` is a cosine in [-1, 1]; BM25 scores are raw, `best_bm25_score` is the query's highest. `listed` is
+    what the live model says of the pair within the query's list, `listed_before` what the model version before it said.
     """
 
     dense_score: float | None = None
@@ -95,6 +112,8 @@ class RetrievalSignals:
     fused_rank: int | None = None
     pool_size: int | None = None
     best_bm25_score: float | None = None
+    listed: ListSignals | None = None
+    listed_before: ListSignals | None = None
 
 
 @dataclass(frozen=True, slots=True)
