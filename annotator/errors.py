@@ -2,9 +2,13 @@
 
 AnnotatorError
 ├── JudgeUnavailable    no request can succeed: wrong key, no right to the model, no such model, no credit; stop the job
+├── CapReached          the next call could cost more than the job may still spend; stop the job, keep everything
 ├── PromptInvalid       a prompt file cannot be used; name the file and the field
 ├── ScaleInvalid        a scale contradicts itself (also a ValueError)
-└── PolicyInvalid       a routing policy has impossible parameters (also a ValueError)
+├── PolicyInvalid       a routing policy has impossible parameters (also a ValueError)
+├── CalibrationImpossible   too few reviews, queries or answers of one class to fit or measure; review more
+├── CalibratorInvalid   a stored calibrator cannot be read (also a ValueError)
+└── InputRefused        a suggestion of another kind, scale or number of votes than asked for (also a ValueError)
 
 A pair that got no reply is no error but a `JudgeFailure`; a reply that cannot be read is a `Proposal` marked
 unreadable.
@@ -25,6 +29,10 @@ class JudgeUnavailable(AnnotatorError):
     """The judge cannot answer any request until someone changes its settings."""
 
 
+class CapReached(AnnotatorError):
+    """The worst case of the next call does not fit under the cap; what came before is stored."""
+
+
 class PromptInvalid(AnnotatorError):
     """A prompt file lacks a field, names an unknown one, or uses a placeholder that does not exist."""
 
@@ -35,3 +43,15 @@ class ScaleInvalid(AnnotatorError, ValueError):
 
 class PolicyInvalid(AnnotatorError, ValueError):
     """A routing policy was given parameters that mean nothing."""
+
+
+class CalibrationImpossible(AnnotatorError):
+    """The reviews are too few, of too few queries, or all of one class."""
+
+
+class CalibratorInvalid(AnnotatorError, ValueError):
+    """A stored calibrator is not what `Calibrator.to_json` writes."""
+
+
+class InputRefused(AnnotatorError, ValueError):
+    """A suggestion carries another kind of confidence, another scale or other votes than the calibrator's."""
