@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from annotator.cleaning import one_line
+from annotator.cleaning import clean, one_line
 from annotator.confidence import verbal_confidence
 from annotator.types import Scale
 
@@ -20,6 +20,10 @@ _GRADE_KEYS = frozenset(
 )
 _SCALE_KEYS = frozenset({"scale", "max_grade", "max_score", "out_of"})
 _REASON_KEYS = ("reason", "explanation", "rationale")
+_ONE_OF_SEVERAL_KEYS = frozenset(
+    {"pid", "id", "doc", "doc_id", "docid", "document", "document_id", "passage", "passage_id", "passage_number"}
+)
+_COMPLETE_VALUE = ('"', "]", "}", "null", "true", "false")
 _QUOTED_GRADE_KEY = re.compile(r"[\"'](?:" + "|".join(k.replace("_", "[ _-]?") for k in _GRADE_KEYS) + r")[\"']", re.I)
 _BROKEN_OBJECT = re.compile(r"\{\s*(?:[\"']|$)")
 _THINKING = re.compile(r"</?think(?:ing)?>", re.I)
@@ -27,6 +31,12 @@ _FENCE = re.compile(r"^```[a-z]*\s*$", re.I | re.M)
 
 _SAID = r"(?:the\s+)?(?:final\s+|relevance\s+|overall\s+)*(?:grade|score|answer|rating|relevance)"
 _STATEMENT = re.compile(rf"^[\s#*>_-]*{_SAID}[\s*_]*(?:[:=：]|\bis\b)[\s*_]*(?P<value>.*)$", re.I)
+_MENTION = re.compile(  # without \b: an escape sequence may stick to the word
+    r"(?:(?:grade|score|rating|relevance)[\s*_\"']*(?:(?:is|was|would\s+be|of|as|[:=：])[\s*_\"']*)+"
+    r"|(?:scored?|graded?|rated?)\s+(?:(?:it|this|that|the|passage|document|pair|query|as|an?|at|with)\s+){1,5})"
+    r"(?P<grade>\d{1,9})",
+    re.I,
+)
 _VALUE = re.compile(r"^(?P<grade>\d+)(?:\s*(?:/|out\s+of)\s*(?P<outof>\d+))?\s*[*_#.]*\s*(?P<rest>.*)$", re.I)
 _OTHER_SCALE = re.compile(
     r"\bscale\s+(?:of|from)\s+(\d+)\s*(?:to|-|–)\s*(\d+)|\b(\d+)\s*(?:to|-|–)\s*(\d+)\s+scale\b", re.I
@@ -67,7 +77,9 @@ def parse_reply(text: str, *, scale: Scale, finish_reason: str | None = None) ->
     Read are one JSON object with a grade (alone, fenced, or with prose around it), lines such as "Grade: 2" or "##final
     score: 1", and a reply that is nothing but the grade; each after one closed <think> block. Unreadable is whatever is
     empty, cut off, contradictory, off the scale, on another scale, about several passages, or prose without a stated
-    grade.
+    grade. An object that lacks nothing but its last brace is read when its grade is the first thing it states and
+    something complete follows, for then neither a cut number nor a passage's words can be taken for the grade (our
+    choice; about one reply in thirty of the public corpus ends so).
     """
     try:
         return _read(text, scale=scale, finish_reason=finish_reason)
@@ -84,12 +96,12 @@ def _read(text: str, *, scale: Scale, finish_reason: str | None) -> ParsedReply:
         raise _Unreadable("the reply is empty")
     if len(text) > MAX_REPLY_CHARACTERS:
         raise _Unreadable(f"the reply is longer than {MAX_REPLY_CHARACTERS} characters")
-    whole = _whole_object(text, start=0)
+    whole = _whole_object(text, start=0) or _object_without_last_brace(text, start=0)
     if whole is not None:
         return _from_object(whole, scale=scale, grade_at=_leading_grade(text, start=0))
     start = _after_thinking(text)
     if start:
-        whole = _whole_object(text, start=start)
+        whole = _whole_object(text, start=start) or _object_without_last_brace(text, start=start)
         if whole is not None:
             return _from_object(whole, scale=scale, grade_at=None)
         if _THINKING.search(text, start):
@@ -124,7 +136,8 @@ def _from_mixed(text: str, *, start: int, scale: Scale) -> ParsedReply:
     for at, end, _ in found:
         pieces.append(text[position:at])
         position = end
-    prose = _FENCE.sub("", "\n".join([*pieces, text[position:]]))
+    # Cleaned, so that no invisible character hides a second statement.
+    prose = _FENCE.sub("", clean("\n".join([*pieces, text[position:]])))
     if _QUOTED_GRADE_KEY.search(prose) or _BROKEN_OBJECT.search(prose):
         raise _Unreadable("the reply holds broken or unfinished JSON")
     if len(found) > 1:
@@ -139,6 +152,7 @@ def _from_mixed(text: str, *, start: int, scale: Scale) -> ParsedReply:
         parsed = _from_object(value, scale=scale, grade_at=_leading_grade(text, start=at) if leads else None)
         if stated is not None and stated != parsed.grade:
             raise _Unreadable(f"the reply states the grades {parsed.grade} and {stated}")
+        _refuse_other_mention(prose, grade=parsed.grade)
         return parsed
     if stated is None:
         bare = prose.strip().strip("*#. ")
@@ -146,6 +160,7 @@ def _from_mixed(text: str, *, start: int, scale: Scale) -> ParsedReply:
             raise _Unreadable("the reply states no grade")
         stated = _on_scale(bare, scale=scale)
     _refuse_other_scale(prose, scale=scale)
+    _refuse_other_mention(prose, grade=stated)
     return ParsedReply(stated, None, None, "", None, _first_line_digit(text, stated) if start == 0 else None)
 
 
@@ -180,6 +195,24 @@ def _whole_object(text: str, *, start: int) -> _Pairs | None:
     return value if isinstance(value, _Pairs) and _grades_of(value) else None
 
 
+def _object_without_last_brace(text: str, *, start: int) -> _Pairs | None:
+    """The object when one closing brace at the end makes the rest whole, its grade leads and a complete value follows.
+
+    A number at the very end may be cut ("1" of "10"), so a grade there is not complete; a grade behind a quotation may
+    be the passage's.
+    """
+    body = text[start:].strip()
+    if not body.startswith("{") or not body.endswith(_COMPLETE_VALUE):
+        return None
+    try:
+        value = _DECODER.decode(body + "}")
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(value, _Pairs) or len(value) < 2 or _key(value[0][0]) not in _GRADE_KEYS:
+        return None
+    return value
+
+
 def _key(name: str) -> str:
     return re.sub(r"[\s-]+", "_", name.strip().casefold())
 
@@ -189,6 +222,9 @@ def _grades_of(pairs: _Pairs) -> list[object]:
 
 
 def _from_object(pairs: _Pairs, *, scale: Scale, grade_at: int | None) -> ParsedReply:
+    if any(_key(key) in _ONE_OF_SEVERAL_KEYS for key, _ in pairs):
+        # A judge that is shown one pair has no reason to name it; the rest of such a list may be cut off.
+        raise _Unreadable("the reply grades one of several passages")
     grades = {_on_scale(value, scale=scale) for value in _grades_of(pairs)}
     if len(grades) != 1:
         raise _Unreadable(f"the reply states the grades {sorted(grades)}")
@@ -259,6 +295,13 @@ def _stated_grade(prose: str, *, scale: Scale) -> int | None:
     if len(grades) > 1:
         raise _Unreadable(f"the reply states the grades {sorted(grades)}")
     return grades.pop() if grades else None
+
+
+def _refuse_other_mention(prose: str, *, grade: int | None) -> None:
+    """Refuses a reply whose sentences speak of another grade than the one it states; which of them holds is unclear."""
+    for match in _MENTION.finditer(prose):
+        if int(match["grade"]) != grade:
+            raise _Unreadable(f"the reply states the grades {grade} and {int(match['grade'])}")
 
 
 def _refuse_other_scale(prose: str, *, scale: Scale) -> None:

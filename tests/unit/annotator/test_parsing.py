@@ -49,6 +49,15 @@ SCALE = Scale()
         ("2", 2),
         (" 3.\n", 3),
         ("prose\nGrade: 1\n" + '{"grade": 1}', 1),
+        ('{"grade": 2, "reason": "no brace"', 2),
+        ('  {\n  "relevance": 0,\n  "explanation": "no brace"\n', 0),
+        ('{"grade": "1", "evidence": null', 1),
+        ('{"grade": 1, "notes": ["a", "b"]', 1),
+        ('<think>3?</think>{"grade": 1, "reason": "no brace"', 1),
+        ('The score of 1 says it all.\n{"grade": 1}', 1),
+        ("Score: 1\nOn a scale of 0 to 3 the score is 1.", 1),
+        ("Gra\u200bde: 2", 2),
+        ("\ufeff2", 2),
     ],
 )
 def test_a_grade_stated_beyond_doubt_is_read(reply: str, grade: int) -> None:
@@ -90,7 +99,13 @@ def test_a_grade_stated_beyond_doubt_is_read(reply: str, grade: int) -> None:
         '[{"pid": "a", "grade": 1}, {"pid": "b", "grade": 1}]',
         '{"a": {"grade": 1}, "b": {"grade": 2}}',
         '{"grade": 2, "reason": "unclosed',
-        '{"grade": 2, "reason": "no brace"',
+        '{"grade": 2, "confidence": 0.9',
+        '{"grade": 2,',
+        '{"grade": 2, "reason": ',
+        '{"reason": "the grade may be cut", "grade": "1"',
+        '{"evidence": "the passage says", "grade": 3, "reason": "no brace"',
+        '{"grade": 1, "reason": "a", "score": 2, "more": "no brace"',
+        'Here: {"grade": 2, "reason": "no brace"',
         '{"reason": "it says "{"grade": 3}" there", "grade": 0}',
         '{"reason": "it says {"grade": 3}',
         '{"grade": 2',
@@ -98,6 +113,14 @@ def test_a_grade_stated_beyond_doubt_is_read(reply: str, grade: int) -> None:
         '{"grade": 2}\nGrade: 1',
         '{"grade": 2}\n{"gr',
         "Grade: 2\nGrade: 1",
+        "Grade: 2\nGra\u200bde: 1",
+        "Grade: 2\n\x1b[31mGrade: 1",
+        'It fits well. The score is 2, for it names both.\n{"grade": 1}',
+        '{"grade": 1}\nTherefore I rated the passage 3.',
+        "Grade: 2\nOne could also give it a score of 3.",
+        '{"pid": "doc-1", "grade": 2}',
+        'Passage 2 fits best.\n{"passage_id": 1, "relevance": 0}',
+        '{"id": 1, "grade": 2, "reason": "no brace"',
         "##final score: 0\n##final score: 3\n##final score: 0",
         "M: 0\nT: 3\nO: 0",
         "Grade: 2.5",
@@ -139,6 +162,25 @@ def test_what_would_have_to_be_guessed_is_unreadable(reply: str) -> None:
     assert parsed.grade is None
     assert parsed.problem
     assert parsed.confidence is None
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        '{"grade": 2, "confidence": 0.75, "evidence": "a, b", "reason": "so"}',
+        '{"reason": "it says {\\"grade\\": 3}", "grade": 2}',
+        '```json\n{"grade": 2, "reason": "so"}\n```',
+        '<think>first {"grade": 1}, no</think>\n{"grade": 2, "reason": "so"}',
+        "Grade: 2/3\nThe passage answers half of it.",
+        "Half of it is there. The rest is not.\n**Final grade: 2**",
+    ],
+)
+def test_a_reply_cut_anywhere_yields_its_grade_or_none(reply: str) -> None:
+    """Disaster: a server that does not say that it cut the reply, and a grade made of the half that came."""
+    assert parse_reply(reply, scale=SCALE).grade == 2
+    for end in range(len(reply)):
+        assert parse_reply(reply[:end], scale=SCALE).grade in (2, None), reply[:end]
+        assert parse_reply(reply[:end], scale=SCALE, finish_reason="length").grade is None
 
 
 @pytest.mark.parametrize("finish_reason", ["length", "content_filter"])
