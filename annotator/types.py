@@ -117,8 +117,22 @@ class RetrievalSignals:
 
 
 @dataclass(frozen=True, slots=True)
+class GradedExample:
+    """A pair that a person graded, shown to a judge as an example; `id` is that of the review behind it."""
+
+    id: int
+    query: str
+    title: str
+    passage: str
+    grade: int
+
+
+@dataclass(frozen=True, slots=True)
 class JudgeRequest:
-    """One pair put before a judge."""
+    """One pair put before a judge; pairs with the same `query_id` make up one query's pool.
+
+    Requests without a `query_id` belong together when query and definition are the same text.
+    """
 
     pair_id: int
     query: str
@@ -126,6 +140,8 @@ class JudgeRequest:
     title: str
     passage: str
     signals: RetrievalSignals = field(default_factory=RetrievalSignals)
+    query_id: int | None = None
+    examples: tuple[GradedExample, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +168,8 @@ class Proposal:
     """What a judge says of one pair; the database stores it as a suggestion.
 
     `confidence` is the judge's probability in [0, 1] that the pair lies on the side (relevant or not) of the proposed
-    grade.
+    grade. `reply_key` finds the stored reply; `context` says what else the judge was shown (ids of examples, the order
+    of a list), as plain JSON.
 
     Raises:
         ValueError: the fields contradict each other (an unreadable reply with a grade, a confidence without its kind).
@@ -169,6 +186,8 @@ class Proposal:
     reason: str
     raw_reply: str
     usage: Usage
+    reply_key: str | None = None
+    context: Mapping[str, object] | None = None
 
     def __post_init__(self) -> None:
         if (self.status is SuggestionStatus.OK) != (self.grade is not None):

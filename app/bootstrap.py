@@ -6,14 +6,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from annotator.judges.base import Judge
-from annotator.judges.reply_cache import ReplyCache
+from annotator.judges.call_ledger import CallLedger
 from annotator.types import Scale
 from app.config import Settings, load_settings
 from app.errors import SettingsInvalid
 from db.session import Sessions, connect, upgrade
+
+if TYPE_CHECKING:
+    from annotator.judges.chat import ChatModel
 
 
 def utc_now() -> datetime:
@@ -36,7 +40,7 @@ class Workspace:
         self.sessions.dispose()
 
 
-def make_judge(settings: Settings, scale: Scale, cache: ReplyCache) -> Judge:
+def make_judge(settings: Settings, scale: Scale, ledger: CallLedger) -> Judge:
     """The judge that proposes: the LLM where a key or endpoint is set, else the built-in local judge.
 
     Raises:
@@ -46,8 +50,24 @@ def make_judge(settings: Settings, scale: Scale, cache: ReplyCache) -> Judge:
         from annotator.judges.local import LocalJudge
 
         return LocalJudge(scale)
-    from annotator.judges.openai_chat import OpenAIChatJudge, Price, make_client
+    from annotator.judges.openai_chat import OpenAIChatJudge
     from annotator.prompts.loader import load_prompt
+
+    return OpenAIChatJudge(
+        make_chat(settings, ledger),
+        prompt=load_prompt(),
+        scale=scale,
+        max_completion_tokens=settings.llm_max_completion_tokens,
+    )
+
+
+def make_chat(settings: Settings, ledger: CallLedger) -> ChatModel:
+    """The LLM that the settings name, for whoever calls one; every call goes through the ledger.
+
+    Raises:
+        SettingsInvalid: neither a key nor an endpoint is set.
+    """
+    from annotator.judges.chat import ChatModel, Price, make_client
 
     if settings.openai_api_key is None and settings.openai_base_url is None:
         raise SettingsInvalid(
@@ -57,14 +77,11 @@ def make_judge(settings: Settings, scale: Scale, cache: ReplyCache) -> Judge:
     # Servers of one's own often ask for no key, but the client insists on some.
     key = "none" if settings.openai_api_key is None else settings.openai_api_key.get_secret_value()
     price_in, price_out = settings.llm_price_in_per_million_usd, settings.llm_price_out_per_million_usd
-    return OpenAIChatJudge(
+    return ChatModel(
         make_client(api_key=key, base_url=settings.openai_base_url, timeout=settings.llm_timeout_seconds),
         model=settings.llm_model,
-        prompt=load_prompt(),
-        scale=scale,
-        cache=cache,
+        ledger=ledger,
         concurrency=settings.llm_concurrency,
-        max_completion_tokens=settings.llm_max_completion_tokens,
         price=None if price_in is None or price_out is None else Price(price_in, price_out),
     )
 

@@ -1,4 +1,4 @@
-"""Replies already paid for, found again by what was asked. The database keeps a cache behind the same Protocol."""
+"""Replies already paid for, as they are stored, and the key that finds them again by what was asked."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 from annotator.confidence import TokenLogprob
 from annotator.prompts.loader import Message
@@ -56,36 +55,6 @@ class CachedReply:
                 for offset, token, logprob, alternatives in fields["logprobs"]
             )
         return CachedReply(**{**fields, "logprobs": logprobs})
-
-
-class ReplyCache(Protocol):
-    """Where replies are kept. `put` returns only when the reply survives a crash of the process."""
-
-    def get(self, key: str) -> CachedReply | None:
-        """The reply stored under the key, or None."""
-        ...
-
-    def put(self, key: str, reply: CachedReply) -> None:
-        """Stores the reply; the key may be stored already, by another worker, and the first reply then stays."""
-        ...
-
-
-class InMemoryReplyCache:
-    """A cache that lives as long as the process; for tests and short scripts."""
-
-    def __init__(self) -> None:
-        self._replies: dict[str, CachedReply] = {}
-
-    def __len__(self) -> int:
-        return len(self._replies)
-
-    def get(self, key: str) -> CachedReply | None:
-        """The reply stored under the key, or None."""
-        return self._replies.get(key)
-
-    def put(self, key: str, reply: CachedReply) -> None:
-        """Stores the reply unless one is stored already."""
-        self._replies.setdefault(key, reply)
 
 
 def reply_key(

@@ -51,18 +51,25 @@ class Features:
         )
 
     def body(
-        self, *, schema: Mapping[str, object], schema_name: str, max_completion_tokens: int, top_logprobs: int
+        self,
+        *,
+        schema: Mapping[str, object] | None,
+        schema_name: str,
+        max_completion_tokens: int,
+        top_logprobs: int | None,
     ) -> dict[str, object]:
-        """The optional fields of a call."""
+        """The optional fields of a call; without a schema plain text is asked for, without `top_logprobs` none."""
         fields: dict[str, object] = {}
-        if self.reply_format is ReplyFormat.json_schema:
+        if schema is None:
+            pass
+        elif self.reply_format is ReplyFormat.json_schema:
             described = {"name": schema_name, "strict": True, "schema": dict(schema)}
             fields["response_format"] = {"type": "json_schema", "json_schema": described}
         elif self.reply_format is ReplyFormat.json_object:
             fields["response_format"] = {"type": "json_object"}
         if self.temperature:
             fields["temperature"] = 0
-        if self.logprobs:
+        if self.logprobs and top_logprobs is not None:
             fields["logprobs"] = True
             fields["top_logprobs"] = top_logprobs
         fields["max_completion_tokens" if self.max_completion_tokens else "max_tokens"] = max_completion_tokens

@@ -11,6 +11,7 @@ from typing import Any, cast
 from sqlalchemy.exc import IntegrityError
 
 from annotator.judges.base import Judge
+from annotator.judges.call_ledger import Ticket
 from annotator.judges.reply_cache import CachedReply
 from annotator.types import JudgeFailure, JudgeRequest, Proposal, RetrievalSignals
 from app.bootstrap import Workspace
@@ -43,6 +44,18 @@ class StoredReplies:
 
     def __init__(self, workspace: Workspace) -> None:
         self._workspace = workspace
+
+    async def begin(self, key: str, *, worst_tokens: int, worst_cost_usd: float | None) -> CachedReply | Ticket:
+        """The reply stored under the key, or leave to ask."""
+        stored = await asyncio.to_thread(self.get, key)
+        return stored or Ticket(0, key, worst_tokens, worst_cost_usd)
+
+    async def settle(self, ticket: Ticket, reply: CachedReply) -> None:
+        """Stores the reply unless one is stored already."""
+        await asyncio.to_thread(self.put, ticket.key, reply)
+
+    async def abandon(self, ticket: Ticket, *, may_have_cost: bool) -> None:
+        """Nothing yet."""
 
     def get(self, key: str) -> CachedReply | None:
         """The reply stored under the key, or None."""

@@ -88,6 +88,8 @@ def store_proposals(
             prompt_tokens=proposal.usage.prompt_tokens,
             completion_tokens=proposal.usage.completion_tokens,
             cost_usd=proposal.usage.cost_usd,
+            reply_key=proposal.reply_key,
+            context=None if proposal.context is None else dict(proposal.context),
             created_at=now,
         )
         for proposal in proposals

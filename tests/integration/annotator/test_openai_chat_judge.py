@@ -17,8 +17,10 @@ import pytest
 
 from annotator.errors import JudgeUnavailable
 from annotator.judges.base import collect
-from annotator.judges.openai_chat import OpenAIChatJudge, Price, make_client
-from annotator.judges.reply_cache import CachedReply, InMemoryReplyCache
+from annotator.judges.call_ledger import InMemoryCallLedger, Ticket
+from annotator.judges.chat import ChatModel, Price, make_client
+from annotator.judges.openai_chat import OpenAIChatJudge
+from annotator.judges.reply_cache import CachedReply
 from annotator.judges.retrying import RetryPolicy
 from annotator.prompts.loader import load_prompt
 from annotator.types import (
@@ -74,18 +76,22 @@ class Sleeps:
 
 
 def judge_at(server: ScriptedLLM, **settings: Any) -> OpenAIChatJudge:
+    asked = {
+        "prompt": load_prompt(),
+        "scale": Scale(),
+        **{name: settings.pop(name) for name in ("prompt", "scale", "max_completion_tokens") if name in settings},
+    }
     timeout = settings.pop("timeout", 10.0)
     chosen: dict[str, Any] = {
         "model": "scripted",
-        "prompt": load_prompt(),
-        "scale": Scale(),
-        "cache": InMemoryReplyCache(),
+        "ledger": InMemoryCallLedger(),
         "concurrency": 4,
         "sleep": Sleeps(),
         "draw": lambda: 0.0,
         **settings,
     }
-    return OpenAIChatJudge(make_client(api_key="test", base_url=server.base_url, timeout=timeout), **chosen)
+    client = make_client(api_key="test", base_url=server.base_url, timeout=timeout)
+    return OpenAIChatJudge(ChatModel(client, **chosen), **asked)
 
 
 def proposals(results: Iterable[Proposal | JudgeFailure]) -> list[Proposal]:
@@ -260,12 +266,12 @@ def test_a_time_out_is_retried() -> None:
 
 def test_failed_calls_are_never_stored() -> None:
     """Disaster: a failure served from the cache for ever."""
-    cache = InMemoryReplyCache()
+    ledger = InMemoryCallLedger()
     with ScriptedLLM([server_error(), good()]) as server:
-        judge = judge_at(server, cache=cache, retry=RetryPolicy(max_attempts=1))
+        judge = judge_at(server, ledger=ledger, retry=RetryPolicy(max_attempts=1))
         (failure,) = collect(judge, [request()])
         assert isinstance(failure, JudgeFailure)
-        assert len(cache) == 0
+        assert len(ledger) == 0
         assert the_only(collect(judge, [request()])).grade == 2
 
 
@@ -408,23 +414,23 @@ def test_a_reply_is_paid_for_once_however_often_it_is_asked_for() -> None:
 
 def test_the_cache_distinguishes_models_prompts_and_settings() -> None:
     """Disaster: the replies of one model served as those of another."""
-    cache = InMemoryReplyCache()
+    ledger = InMemoryCallLedger()
     with ScriptedLLM() as server:
-        collect(judge_at(server, cache=cache), [request()])
-        collect(judge_at(server, cache=cache, model="another"), [request()])
-        collect(judge_at(server, cache=cache, max_completion_tokens=50), [request()])
-        collect(judge_at(server, cache=cache, scale=Scale(max_grade=2, relevant_from=1)), [request()])
+        collect(judge_at(server, ledger=ledger), [request()])
+        collect(judge_at(server, ledger=ledger, model="another"), [request()])
+        collect(judge_at(server, ledger=ledger, max_completion_tokens=50), [request()])
+        collect(judge_at(server, ledger=ledger, scale=Scale(max_grade=2, relevant_from=1)), [request()])
         assert len(server.requests) == 4
-    assert len(cache) == 4
+    assert len(ledger) == 4
 
 
 def test_a_fresh_process_finds_replies_made_under_fallbacks() -> None:
     """Disaster: everything paid again after a restart, because the first process had dropped a refused field."""
-    cache = InMemoryReplyCache()
+    ledger = InMemoryCallLedger()
     with ScriptedLLM(refuses=["response_format", "logprobs"]) as server:
-        collect(judge_at(server, cache=cache), [request()])
+        collect(judge_at(server, ledger=ledger), [request()])
         before = len(server.requests)
-        assert the_only(collect(judge_at(server, cache=cache), [request()])).usage.cached
+        assert the_only(collect(judge_at(server, ledger=ledger), [request()])).usage.cached
         assert len(server.requests) == before
 
 
@@ -437,30 +443,30 @@ def test_identical_requests_at_the_same_time_are_one_call() -> None:
     assert sum(not proposal.usage.cached for proposal in proposals(results)) == 1
 
 
-class CrashAfterStoring(InMemoryReplyCache):
+class CrashAfterStoring(InMemoryCallLedger):
     """Dies as soon as a reply is stored, as a process may."""
 
-    def put(self, key: str, reply: CachedReply) -> None:
-        super().put(key, reply)
+    async def settle(self, ticket: Ticket, reply: CachedReply) -> None:
+        await super().settle(ticket, reply)
         raise KeyboardInterrupt
 
 
 def test_a_crash_between_the_call_and_its_use_never_pays_twice() -> None:
     """Disaster: hours of paid replies lost because the process died before it had read them."""
-    cache = CrashAfterStoring()
+    crashing = CrashAfterStoring()
     with ScriptedLLM([good(grade=1)]) as server:
         with pytest.raises(KeyboardInterrupt):
-            collect(judge_at(server, cache=cache), [request()])
-        healthy = InMemoryReplyCache()
-        healthy._replies = cache._replies
-        proposal = the_only(collect(judge_at(server, cache=healthy), [request()]))
+            collect(judge_at(server, ledger=crashing), [request()])
+        healthy = InMemoryCallLedger()
+        healthy.replies = crashing.replies
+        proposal = the_only(collect(judge_at(server, ledger=healthy), [request()]))
         assert len(server.requests) == 1
     assert (proposal.grade, proposal.usage.cached) == (1, True)
 
 
 def test_closing_early_starts_no_more_calls_but_keeps_what_is_under_way() -> None:
     """Disaster: a cancelled job that throws away calls already billed, or goes on spending."""
-    cache = InMemoryReplyCache()
+    ledger = InMemoryCallLedger()
 
     async def first_two(judge: OpenAIChatJudge) -> int:
         taken = 0
@@ -472,10 +478,10 @@ def test_closing_early_starts_no_more_calls_but_keeps_what_is_under_way() -> Non
         return taken
 
     with ScriptedLLM(otherwise=slow(0.1)) as server:
-        assert asyncio.run(first_two(judge_at(server, cache=cache))) == 2
+        assert asyncio.run(first_two(judge_at(server, ledger=ledger))) == 2
         calls = len(server.requests)
     assert calls <= 16
-    assert len(cache) == calls
+    assert len(ledger) == calls
 
 
 def test_no_more_calls_are_under_way_than_allowed() -> None:
@@ -513,25 +519,26 @@ def test_a_client_that_retries_by_itself_is_refused() -> None:
     """Disaster: hidden retries that no cap counts."""
     client = openai.AsyncOpenAI(api_key="test", base_url="http://127.0.0.1:9/v1")
     with pytest.raises(ValueError, match="max_retries=0"):
-        OpenAIChatJudge(client, model="m", prompt=load_prompt(), scale=Scale(), cache=InMemoryReplyCache())
+        ChatModel(client, model="m", ledger=InMemoryCallLedger())
 
 
 def test_an_unreachable_server_is_a_retryable_failure() -> None:
     """Disaster: a server that is down for a minute read as a judgement."""
     with ScriptedLLM() as server:
         gone = server.base_url
-    judge = OpenAIChatJudge(
+    ledger = InMemoryCallLedger()
+    chat = ChatModel(
         make_client(api_key="test", base_url=gone, timeout=2.0),
         model="scripted",
-        prompt=load_prompt(),
-        scale=Scale(),
-        cache=InMemoryReplyCache(),
+        ledger=ledger,
         retry=RetryPolicy(max_attempts=2),
         sleep=Sleeps(),
     )
+    judge = OpenAIChatJudge(chat, prompt=load_prompt(), scale=Scale())
     (failure,) = collect(judge, [request()])
     assert isinstance(failure, JudgeFailure)
     assert failure.retryable
+    assert (ledger.open, ledger.tokens_spent) == ({}, 0)  # what was never sent cost nothing
 
 
 def test_no_requests_make_no_calls_and_no_results() -> None:

@@ -11,8 +11,10 @@ import sqlalchemy as sa
 from annotator.confidence import TokenLogprob
 from annotator.errors import JudgeUnavailable
 from annotator.judges.base import Judge
+from annotator.judges.call_ledger import Ticket
+from annotator.judges.chat import ChatModel, make_client
 from annotator.judges.local import LocalJudge
-from annotator.judges.openai_chat import OpenAIChatJudge, make_client
+from annotator.judges.openai_chat import OpenAIChatJudge
 from annotator.judges.reply_cache import CachedReply
 from annotator.prompts.loader import load_prompt
 from annotator.routing import BareThreshold
@@ -240,8 +242,8 @@ class DiesAfterStoring(StoredReplies):
         super().__init__(workspace)
         self._left = after
 
-    def put(self, key: str, reply: CachedReply) -> None:
-        super().put(key, reply)
+    async def settle(self, ticket: Ticket, reply: CachedReply) -> None:
+        await super().settle(ticket, reply)
         self._left -= 1
         if self._left == 0:
             raise KeyError("the power went")
@@ -258,14 +260,9 @@ def test_a_crash_between_reply_and_suggestion_pays_for_no_reply_twice(workspace:
     with ScriptedLLM(answer) as server:
 
         def judge(replies: StoredReplies) -> OpenAIChatJudge:
-            return OpenAIChatJudge(
-                make_client(api_key="key", base_url=server.base_url, timeout=10),
-                model="scripted",
-                prompt=load_prompt(),
-                scale=workspace.scale,
-                cache=replies,
-                concurrency=2,
-            )
+            client = make_client(api_key="key", base_url=server.base_url, timeout=10)
+            chat = ChatModel(client, model="scripted", ledger=replies, concurrency=2)
+            return OpenAIChatJudge(chat, prompt=load_prompt(), scale=workspace.scale)
 
         with pytest.raises(KeyError):
             labelling.label(workspace, judge(DiesAfterStoring(workspace, after=5)))
