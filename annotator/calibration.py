@@ -27,11 +27,14 @@ __all__ = ["FORMS", "Calibrator", "JudgedInput", "cross_fit", "fit_calibrator", 
 FORMS = ("slope", "sides", "all")
 """What may be learnt, simplest first: one slope and shift; a slope and shift on each side; every feature."""
 
+_COLUMNS = {"slope": ("raw",), "sides": ("irrelevant.raw", "relevant.raw", "side")}
+
 PENALTIES = (32.0, 8.0, 2.0, 0.5)
 """How strongly coefficients are held at the raw confidence, strongest first: 1 / variance of a normal prior."""
 
 SHIFT_PENALTY = 0.1
 INNER_FOLDS = 10
+DRAWS = 500
 MIN_REVIEWS = 30
 MIN_QUERIES = 3
 MIN_OF_EACH = 3
@@ -44,14 +47,13 @@ class Calibrator:
 
     names, centres, scales, coefficients: the features it uses, how they are standardised, and their weights.
     shift: added to the log-odds. n_votes: votes an input must carry. n_reviews, n_queries, n_relevant: what it was
-    fitted on. form, penalty: chosen among `FORMS` and `PENALTIES` on the training reviews alone.
+    fitted on. mixture: (form, penalty, weight) of what was averaged; weights sum to 1.
     """
 
     kind: ConfidenceKind
     max_grade: int
     relevant_from: int
-    form: str
-    penalty: float
+    mixture: tuple[tuple[str, float, float], ...]
     names: tuple[str, ...]
     centres: tuple[float, ...]
     scales: tuple[float, ...]
@@ -115,6 +117,7 @@ class Calibrator:
                 **{
                     **stored,
                     **{name: tuple(stored[name]) for name in several},
+                    "mixture": tuple((form, penalty, weight) for form, penalty, weight in stored["mixture"]),
                     "kind": ConfidenceKind(stored["kind"]),
                 }
             )
@@ -148,12 +151,13 @@ def fit_calibrator(
 ) -> Calibrator:
     """A calibrator fitted on blind reviews: `relevant[i]` is what a person said of `inputs[i]`, of query `queries[i]`.
 
-    Form and penalty are those with the lowest log loss when cross-fitted by query inside these reviews; the first of
-    equals, which is the simplest and most shrunk. Logistic, slopes never negative: a surer judge is never believed
-    less. Deterministic.
+    Every form is fitted at every penalty, and their log-odds are averaged, each weighted by how well it predicts
+    reviews of queries it did not see, cross-fitted inside these reviews. All are logistic with slopes that are never
+    negative: a surer judge is never believed less. Deterministic.
 
-    Source: with two slopes this is beta calibration (Kull et al. 2017) up to the offset; the shrinkage toward the raw
-    confidence, the features and the choice by query are ours.
+    Source: the weights are pseudo-BMA+ (Yao et al. 2018), the bootstrap over queries instead of points; with two slopes
+    a form is beta calibration (Kull et al. 2017) up to the offset. Shrinking toward the raw confidence, the features
+    and averaging log-odds are ours; on simulated judges averaging beat choosing one form at 60 to 600 reviews.
 
     Raises:
         CalibrationImpossible: too few reviews or queries, or too few answers of one class.
@@ -164,22 +168,30 @@ def fit_calibrator(
     _require(relevant, queries, min_reviews=min_reviews, min_queries=min_queries)
     y = np.asarray(relevant, dtype=np.float64)
     table = feature_table(inputs, scale, kind)
-    designs = {form: _Design.of(table, form) for form in forms}
-    choices = [(form, penalty) for form in forms for penalty in penalties]
-    form, penalty = choices[0] if len(choices) == 1 else _choose(choices, designs, table.offset, y, queries)
-    design = designs[form]
-    beta = design.fit(table.offset, y, penalty)
+    designs = _designs(table, forms)
+    members = [(form, float(penalty)) for form in designs for penalty in penalties]
+    weights = _weights(members, designs, table.offset, y, queries)
+    names = tuple(dict.fromkeys(name for design in designs.values() for name in _COLUMNS["sides"][:2] + design.names))
+    names = tuple(name for name in names if name != "raw")
+    standard = {name: at for design in designs.values() for name, at in design.standards()}
+    coefficients = dict.fromkeys(names, 0.0)
+    shift = 0.0
+    for (form, penalty), weight in zip(members, weights, strict=True):
+        beta = designs[form].fit(table.offset, y, penalty)
+        shift += weight * float(beta[0])
+        for name, value in zip(designs[form].names, beta[1:], strict=True):
+            for target in _COLUMNS["sides"][:2] if name == "raw" else (name,):
+                coefficients[target] += weight * float(value)
     return Calibrator(
         kind=kind,
         max_grade=scale.max_grade,
         relevant_from=scale.relevant_from,
-        form=form,
-        penalty=float(penalty),
-        names=design.names,
-        centres=tuple(map(float, design.centres)),
-        scales=tuple(map(float, design.scales)),
-        coefficients=tuple(map(float, beta[1:])),
-        shift=float(beta[0]),
+        mixture=tuple((form, penalty, weight) for (form, penalty), weight in zip(members, weights, strict=True)),
+        names=names,
+        centres=tuple(standard.get(name, (0.0, 1.0))[0] for name in names),
+        scales=tuple(standard.get(name, (0.0, 1.0))[1] for name in names),
+        coefficients=tuple(coefficients.values()),
+        shift=shift,
         n_votes=len(inputs[0].votes),
         n_reviews=len(inputs),
         n_queries=len(set(queries)),
@@ -256,11 +268,7 @@ class _Design:
 
     @classmethod
     def of(cls, table: FeatureTable, form: str) -> _Design:
-        wanted = {
-            "slope": ("raw",),
-            "sides": ("irrelevant.raw", "relevant.raw", "side"),
-            "all": tuple(name for name in table.names if name != "raw"),
-        }[form]
+        wanted = _COLUMNS.get(form, tuple(name for name in table.names if name != "raw"))
         names, centres, scales, columns = [], [], [], [np.ones(len(table.offset))]
         for name in wanted:
             column = table.values[:, table.names.index(name)]
@@ -275,6 +283,9 @@ class _Design:
             columns.append(np.nan_to_num((column - centre) / spread))
         return cls(tuple(names), np.array(centres), np.array(scales), np.column_stack(columns))
 
+    def standards(self) -> list[tuple[str, tuple[float, float]]]:
+        return list(zip(self.names, zip(self.centres.tolist(), self.scales.tolist(), strict=True), strict=True))
+
     def fit(self, offset: Floats, y: Floats, penalty: float, rows: NDArray[np.int64] | None = None) -> Floats:
         penalties = np.array([SHIFT_PENALTY, *(penalty for _ in self.names)])
         lowest = np.array([-math.inf, *map(lowest_coefficient, self.names)])
@@ -282,25 +293,45 @@ class _Design:
         return fit_shrunk_logistic(self.matrix[at], offset[at], y[at], penalties=penalties, lowest=lowest)
 
 
-def _choose(
-    choices: Sequence[tuple[str, float]],
+def _designs(table: FeatureTable, forms: Sequence[str]) -> dict[str, _Design]:
+    """The design of each form; one whose columns an earlier form already has is left out."""
+    designs: dict[str, _Design] = {}
+    for form in forms:
+        design = _Design.of(table, form)
+        if all(design.names != other.names for other in designs.values()):
+            designs[form] = design
+    return designs
+
+
+def _weights(
+    members: Sequence[tuple[str, float]],
     designs: dict[str, _Design],
     offset: Floats,
     y: Floats,
     queries: Sequence[Hashable],
-) -> tuple[str, float]:
-    """The form and penalty of the lowest cross-fitted log loss, by query; the first of equals."""
+) -> list[float]:
+    """How much each member counts, summing to 1.
+
+    Formula: mean over Dirichlet(1, …, 1) draws a of softmax_m(−Σ_q n_queries a_q loss_mq), loss_mq the summed log loss
+    of query q, cross-fitted by query.
+    """
+    if len(members) == 1:
+        return [1.0]
+    number: dict[Hashable, int] = {}
+    row_query = np.array([number.setdefault(query, len(number)) for query in queries], dtype=np.int64)
     fold = folds_by_query(queries, INNER_FOLDS)
-    losses = []
-    for form, penalty in choices:
+    losses = np.zeros((len(members), len(y)))
+    for m, (form, penalty) in enumerate(members):
         design = designs[form]
-        loss = 0.0
         for part in range(int(fold.max()) + 1):
             inside, outside = np.flatnonzero(fold != part), np.flatnonzero(fold == part)
             beta = design.fit(offset, y, penalty, inside)
-            loss += float(log_loss(offset[outside] + design.matrix[outside] @ beta, y[outside]).sum())
-        losses.append(loss)
-    return choices[int(np.argmin(losses))]
+            losses[m, outside] = log_loss(offset[outside] + design.matrix[outside] @ beta, y[outside])
+    by_query = np.stack([np.bincount(row_query, weights=loss) for loss in losses])
+    draws = np.random.default_rng(0).dirichlet(np.ones(len(number)), size=DRAWS) * len(number)
+    drawn = draws @ by_query.T
+    chances = np.exp(-(drawn - drawn.min(axis=1, keepdims=True)))
+    return [float(weight) for weight in (chances / chances.sum(axis=1, keepdims=True)).mean(axis=0)]
 
 
 def _require(relevant: Sequence[bool], queries: Sequence[Hashable], *, min_reviews: int, min_queries: int) -> None:

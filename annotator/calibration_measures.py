@@ -1,0 +1,213 @@
+"""How far probabilities can be believed: ECE, Brier, AUROC and the reliability diagram. Nothing is fitted here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from annotator.errors import CalibrationImpossible, InputRefused
+from annotator.intervals import RESAMPLES, Interval, Statistic, Weights, bootstrap_by_query
+from annotator.shrunk_logistic import Floats
+
+__all__ = [
+    "CalibrationReport",
+    "Interval",
+    "ReliabilityBin",
+    "auroc",
+    "brier",
+    "ece_of_a_perfect_model",
+    "expected_calibration_error",
+    "measure",
+    "reliability_bins",
+]
+
+BINS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class ReliabilityBin:
+    """Suggestions whose p(relevant) lies in [low, high): what was promised on average, and what people said."""
+
+    low: float
+    high: float
+    mean_p: float
+    share_relevant: float
+    n: int
+
+
+@dataclass(frozen=True, slots=True)
+class CalibrationReport:
+    """How far one judge's probabilities can be believed, on `n` reviews of `n_queries` queries.
+
+    ece: of p(relevant), lower is better. ece_if_perfect: mean ECE that the same probabilities would show if each were
+    exactly right; less than it cannot be expected of so few reviews. brier: lower is better. auroc_correct: whether a
+    surer suggestion is more often right; None when all or none are right. auroc_relevant: whether p ranks relevant
+    pairs first; None when people gave one answer only.
+    """
+
+    n: int
+    n_queries: int
+    n_relevant: int
+    n_correct: int
+    ece: Interval
+    ece_if_perfect: float
+    brier: Interval
+    auroc_correct: Interval | None
+    auroc_relevant: Interval | None
+    bins: tuple[ReliabilityBin, ...]
+
+
+def measure(
+    p: ArrayLike,
+    relevant: Sequence[bool],
+    correct: Sequence[bool],
+    queries: Sequence[Hashable],
+    *,
+    bins: int = BINS,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> CalibrationReport:
+    """Every measure of p(relevant) against blind reviews, with 95 % bootstrap intervals by query.
+
+    p: (n,) in [0, 1]. relevant: what people said. correct: whether they were on the side of the proposed grade; its
+    confidence is p where the proposed side is relevant, 1 − p where not.
+
+    Raises:
+        CalibrationImpossible: no review.
+        InputRefused: lengths differ, or a p that is no probability.
+    """
+    p, y = _checked(p, relevant)
+    right = np.asarray(correct, dtype=np.float64)
+    if not len(right) == len(queries) == len(p):
+        raise InputRefused(f"{len(p)} probabilities, {len(right)} verdicts, {len(queries)} queries; one of each")
+    confidence = np.where(y == right, p, 1.0 - p)
+
+    def by_query(statistic: Statistic) -> Interval | None:
+        return bootstrap_by_query(statistic, queries, resamples=resamples, seed=seed)
+
+    def defined(statistic: Callable[[Weights], float]) -> Interval:
+        found = by_query(statistic)
+        if found is None:
+            raise CalibrationImpossible("there is no review to measure with")
+        return found
+
+    return CalibrationReport(
+        n=len(p),
+        n_queries=len(set(queries)),
+        n_relevant=int(y.sum()),
+        n_correct=int(right.sum()),
+        ece=defined(lambda weights: expected_calibration_error(p, y, bins=bins, weights=weights)),
+        ece_if_perfect=ece_of_a_perfect_model(p, bins=bins, seed=seed)[0],
+        brier=defined(lambda weights: brier(p, y, weights=weights)),
+        auroc_correct=by_query(lambda weights: auroc(confidence, right, weights=weights)),
+        auroc_relevant=by_query(lambda weights: auroc(p, y, weights=weights)),
+        bins=reliability_bins(p, y, bins=bins),
+    )
+
+
+def expected_calibration_error(
+    p: ArrayLike, y: ArrayLike, bins: int = BINS, *, weights: Weights | None = None
+) -> float:
+    """Mean distance between promised and found share of relevant, over bins of p of equal width, in [0, 1].
+
+    Formula: Σ_b (n_b / n) |mean p in b − mean y in b|, bins [j/bins, (j+1)/bins), the last one closed.
+    Source: Guo et al. 2017, equation 3, here for p(relevant) instead of the top class, as in DIRAS.
+
+    Raises:
+        CalibrationImpossible: no review.
+        InputRefused: lengths differ, or a p that is no probability.
+    """
+    p, y = _checked(p, y)
+    w = np.ones(len(p)) if weights is None else weights
+    gap = np.bincount(_bin_of(p, bins), weights=w * (p - y), minlength=bins)
+    return float(np.abs(gap).sum() / w.sum())
+
+
+def brier(p: ArrayLike, y: ArrayLike, *, weights: Weights | None = None) -> float:
+    """Mean squared distance between probability and answer, in [0, 1]; lower is better.
+
+    Raises:
+        CalibrationImpossible: no review.
+        InputRefused: lengths differ, or a p that is no probability.
+    """
+    p, y = _checked(p, y)
+    return float(np.average((p - y) ** 2, weights=weights))
+
+
+def auroc(score: ArrayLike, positive: ArrayLike, *, weights: Weights | None = None) -> float | None:
+    """Probability in [0, 1] that a positive scores above a negative, ties counting one half; None without both.
+
+    Formula: the Mann–Whitney statistic Σ_i⁺ Σ_j⁻ w_i w_j ([s_i > s_j] + ½ [s_i = s_j]) / (Σ w⁺ Σ w⁻).
+    """
+    score, positive = np.asarray(score, dtype=np.float64), np.asarray(positive, dtype=np.float64)
+    if len(score) != len(positive):
+        raise InputRefused(f"{len(score)} scores and {len(positive)} answers; one of each")
+    w = np.ones(len(score)) if weights is None else weights
+    _, place = np.unique(score, return_inverse=True)
+    above = np.bincount(place, weights=w * positive)
+    below = np.bincount(place, weights=w * (1.0 - positive))
+    if not above.sum() > 0.0 or not below.sum() > 0.0:
+        return None
+    beaten = np.cumsum(below) - 0.5 * below
+    return float(above @ beaten / (above.sum() * below.sum()))
+
+
+def reliability_bins(p: ArrayLike, y: ArrayLike, *, bins: int = BINS) -> tuple[ReliabilityBin, ...]:
+    """The bins of the reliability diagram, lowest first; empty ones are left out.
+
+    Raises:
+        CalibrationImpossible: no review.
+        InputRefused: lengths differ, or a p that is no probability.
+    """
+    p, y = _checked(p, y)
+    place = _bin_of(p, bins)
+    return tuple(
+        ReliabilityBin(
+            low=b / bins,
+            high=(b + 1) / bins,
+            mean_p=float(p[place == b].mean()),
+            share_relevant=float(y[place == b].mean()),
+            n=int((place == b).sum()),
+        )
+        for b in range(bins)
+        if (place == b).any()
+    )
+
+
+def ece_of_a_perfect_model(
+    p: ArrayLike, *, bins: int = BINS, simulations: int = 1000, seed: int = 0
+) -> tuple[float, float]:
+    """Mean and 95th percentile of the ECE that these probabilities show when answers are drawn from them.
+
+    A perfect model's ECE is not 0 on few reviews; this is the floor to compare with. Our choice of a yardstick.
+
+    Raises:
+        CalibrationImpossible: no review.
+        InputRefused: a p that is no probability.
+    """
+    p, _ = _checked(p, np.zeros(np.shape(p)))
+    place = _bin_of(p, bins)
+    generator = np.random.default_rng(seed)
+    found = [
+        float(np.abs(np.bincount(place, weights=p - (generator.random(len(p)) < p), minlength=bins)).sum() / len(p))
+        for _ in range(simulations)
+    ]
+    return float(np.mean(found)), float(np.quantile(found, 0.95))
+
+
+def _bin_of(p: Floats, bins: int) -> np.ndarray[tuple[int, ...], np.dtype[np.int64]]:
+    return np.minimum((p * bins).astype(np.int64), bins - 1)
+
+
+def _checked(p: ArrayLike, y: ArrayLike) -> tuple[Floats, Floats]:
+    p, y = np.asarray(p, dtype=np.float64), np.asarray(y, dtype=np.float64)
+    if p.shape != y.shape or p.ndim != 1:
+        raise InputRefused(f"probabilities of shape {p.shape} and answers of shape {y.shape}; one of each, in a row")
+    if not len(p):
+        raise CalibrationImpossible("there is no review to measure with")
+    if not (np.isfinite(p).all() and float(p.min()) >= 0.0 and float(p.max()) <= 1.0):
+        raise InputRefused("a probability lies outside [0, 1] or is NaN")
+    return p, y
