@@ -8,7 +8,8 @@ AnnotatorError
 ├── PolicyInvalid       a routing policy has impossible parameters (also a ValueError)
 ├── CalibrationImpossible   too few reviews, queries or answers of one class to fit or measure; review more
 ├── CalibratorInvalid   a stored calibrator cannot be read (also a ValueError)
-└── InputRefused        a suggestion of another kind, scale or number of votes than asked for (also a ValueError)
+├── InputRefused        a suggestion of another kind, scale or number of votes than asked for (also a ValueError)
+└── CertificateImpossible   an audit cannot be designed, or the answers are not those of its sample (also a ValueError)
 
 A pair that got no reply is no error but a `JudgeFailure`; a reply that cannot be read is a `Proposal` marked
 unreadable.
@@ -55,3 +56,7 @@ class CalibratorInvalid(AnnotatorError, ValueError):
 
 class InputRefused(AnnotatorError, ValueError):
     """A suggestion carries another kind of confidence, another scale or other votes than the calibrator's."""
+
+
+class CertificateImpossible(AnnotatorError, ValueError):
+    """No certificate can be made of what was given: the batch changed, or the sample is not its own."""
