@@ -93,9 +93,10 @@ class TextPrompt:
         the fence, or the label of any item.
 
         Raises:
-            ValueError: a text has a name that the prompt does not know.
+            ValueError: a text has a name that the prompt does not know, or one that it always shows is not given.
         """
         scale = scale or Scale()
+        self._refuse_missing(texts, items)
         shown = {name: self._cut(name, text) for name, text in texts.items()}
         shown_items = [{name: self._cut(name, text) for name, text in item.items()} for item in items]
         plain = {name: part.text for name, part in shown.items()}
@@ -125,6 +126,15 @@ class TextPrompt:
         schema: dict[str, object] = json.loads(json.dumps(dict(self.schema)))
         _allow_only(schema, list(scale.grades))
         return schema
+
+    def _refuse_missing(self, texts: Mapping[str, str], items: Sequence[Mapping[str, str]]) -> None:
+        always = set(PLACEHOLDER.findall(self.user)) & set(self.limits)
+        in_items = set(PLACEHOLDER.findall(self.item or "")) & set(self.limits)
+        missing = (always - set(texts)).union(*(in_items - set(item) for item in items))
+        if missing:
+            raise ValueError(f"the prompt {self.name} also needs: {', '.join(sorted(missing))}")
+        if items and self.item is None:
+            raise ValueError(f"the prompt {self.name} shows no items")
 
     def _item(self, template: str, fixed: Mapping[str, str], label: str, item: Mapping[str, Cut]) -> str:
         plain = {"label": label, **{name: part.text for name, part in item.items()}}

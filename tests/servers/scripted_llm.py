@@ -23,6 +23,10 @@ from typing import Any
 
 PROMPT_TOKENS = 120
 COMPLETION_TOKENS = 30
+_SHOWN = re.compile(
+    r"^BEGIN passage \[(?P<label>\w+)\] (?P<fence>\w+)\n(?P<text>.*?)\nEND passage \[(?P=label)\] (?P=fence)$",
+    re.M | re.S,
+)
 _TOKEN = re.compile(r"\d|[A-Za-z_]+|\s+|[^\sA-Za-z_\d]")
 
 
@@ -42,6 +46,7 @@ class Behaviour:
     delay: float = 0.0
     hang_up: bool = False
     completion_tokens: int = COMPLETION_TOKENS
+    listed_probabilities: tuple[Mapping[int, float], ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -56,6 +61,16 @@ class Request:
     def user_message(self) -> str:
         """The text of the last message."""
         return str(self.body["messages"][-1]["content"])
+
+    @property
+    def system_message(self) -> str:
+        """The text of the first message."""
+        return str(self.body["messages"][0]["content"])
+
+    @property
+    def passages(self) -> dict[str, str]:
+        """Label -> what stands between its fences, for a prompt that shows several passages, in the order shown."""
+        return {match["label"]: match["text"] for match in _SHOWN.finditer(self.user_message)}
 
 
 def good(
@@ -72,6 +87,34 @@ def good(
         reply["confidence"] = confidence
     text = json.dumps({**reply, "evidence": evidence, "reason": reason})
     return Behaviour(text=text, grade_probabilities=grade_probabilities or {grade: 0.9, (grade + 1) % 4: 0.1})
+
+
+def graded_list(
+    request: Request, grade_of: Callable[[str], int], *, confidence: float | None = 0.9, sure: float = 0.9
+) -> Behaviour:
+    """A well-formed list-wise reply: each passage shown gets `grade_of` its text, with token probability `sure`."""
+    entries: list[dict[str, object]] = []
+    probabilities = []
+    for label, text in request.passages.items():
+        grade = grade_of(text)
+        stated = {} if confidence is None else {"confidence": confidence}
+        entries.append({"id": label, "grade": grade, **stated})
+        probabilities.append({grade: sure, (grade + 1) % 4: 1 - sure})
+    return Behaviour(text=json.dumps({"grades": entries}), listed_probabilities=tuple(probabilities))
+
+
+def selected(request: Request, chosen: Callable[[str], bool], *, confidence: float | None = None) -> Behaviour:
+    """A well-formed selection: the labels of the passages whose text is chosen, as entries when a confidence is set."""
+    labels = [label for label, text in request.passages.items() if chosen(text)]
+    if confidence is None:
+        return says(json.dumps({"selected": labels}))
+    entries = [{"id": label, "confidence": confidence} for label in labels]
+    return says(json.dumps({"selected": entries, "rest": confidence}))
+
+
+def ranked(request: Request, use_of: Callable[[str], float]) -> Behaviour:
+    """A well-formed ranking: the labels by falling use of their text."""
+    return says(json.dumps({"ranking": sorted(request.passages, key=lambda label: -use_of(request.passages[label]))}))
 
 
 def says(text: str | None, *, finish_reason: str = "stop") -> Behaviour:
@@ -251,8 +294,11 @@ class ScriptedLLM:
 
 def _completion(request: Request, behaviour: Behaviour) -> dict[str, object]:
     logprobs = None
-    if request.body.get("logprobs") and behaviour.text is not None and behaviour.grade_probabilities is not None:
-        logprobs = {"content": _logprobs(behaviour.text, behaviour.grade_probabilities), "refusal": None}
+    if request.body.get("logprobs") and behaviour.text is not None:
+        if behaviour.grade_probabilities is not None:
+            logprobs = {"content": _logprobs(behaviour.text, behaviour.grade_probabilities), "refusal": None}
+        elif behaviour.listed_probabilities is not None:
+            logprobs = {"content": _listed_logprobs(behaviour.text, behaviour.listed_probabilities), "refusal": None}
     message = {"role": "assistant", "content": behaviour.text, "refusal": None}
     choice = {"index": 0, "message": message, "finish_reason": behaviour.finish_reason, "logprobs": logprobs}
     return {
@@ -279,10 +325,27 @@ def _logprobs(text: str, grade_probabilities: Mapping[int, float]) -> list[dict[
         if token.isdigit() and not grade_seen:
             grade_seen = True
             rivals = {str(grade): math.log(p) for grade, p in grade_probabilities.items()}
-        top = [{"token": t, "logprob": p, "bytes": list(t.encode())} for t, p in rivals.items()]
-        own = rivals.get(token, -9999.0)
-        entries.append({"token": token, "logprob": own, "bytes": list(token.encode()), "top_logprobs": top})
+        entries.append(_logprob(token, rivals))
     return entries
+
+
+def _listed_logprobs(text: str, probabilities: Iterable[Mapping[int, float]]) -> list[dict[str, object]]:
+    """One entry a token; the digit after each `"grade": ` carries the next probabilities, the others are certain."""
+    entries: list[dict[str, object]] = []
+    each, before = iter(probabilities), ""
+    for token in _TOKEN.findall(text):
+        rivals = {token: 0.0}
+        if token.isdigit() and before.endswith('"grade": '):
+            rivals = {str(grade): math.log(p) for grade, p in next(each).items()}
+        entries.append(_logprob(token, rivals))
+        before = (before + token)[-20:]
+    return entries
+
+
+def _logprob(token: str, rivals: Mapping[str, float]) -> dict[str, object]:
+    top = [{"token": t, "logprob": p, "bytes": list(t.encode())} for t, p in rivals.items()]
+    own = rivals.get(token, -9999.0)
+    return {"token": token, "logprob": own, "bytes": list(token.encode()), "top_logprobs": top}
 
 
 def _send(handler: BaseHTTPRequestHandler, status: int, body: object, headers: Mapping[str, str] | None = None) -> None:
