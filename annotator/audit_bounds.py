@@ -80,40 +80,46 @@ def upper_remaining_error(found: int, *, population: int, drawn: int, level: flo
     return low / unaudited
 
 
-def fixed_null(
-    *, population: int, frame: int, drawn: int, epsilon: float, level: float, drawn_inside: int | None = None
-) -> int:
-    """The largest κ with: fewer than κ wrong pairs in the population leave a remaining error above ε with probability
-    at most `level`.
+def fixed_null(*, population: int, frame: int, drawn: int, epsilon: float, level: float) -> int:
+    """The largest κ with: fewer than κ wrong pairs leave a remaining error above ε with probability at most `level`.
 
     population: pairs that a threshold would accept, part of a `frame` from which `drawn` are audited; how many of them
-    fall into the population is random too, unless `drawn_inside` says. κ − 1 wrong pairs are the worst of all smaller
-    numbers: turning a wrong pair into a right one lowers wrong − found by 0 or 1 and never raises it.
+    fall into the population is random too. κ − 1 wrong pairs are the worst of all smaller numbers: turning a wrong pair
+    into a right one lowers wrong − found by 0 or 1 and never raises it.
 
     Formula: P(found − ε·inside < κ − 1 − ε·population) ≤ level, inside ~ Hypergeometric(frame, population, drawn),
     found given inside ~ Hypergeometric(population, κ − 1, inside).
     """
-    if drawn_inside is None:
-        inside = np.arange(max(0, drawn - (frame - population)), min(drawn, population) + 1)
-        chance = np.exp(_log_pmf(inside, frame, population, drawn))
-        kept = chance > level * 1e-4 / len(inside)
-        outside = max(0.0, 1.0 - float(chance[kept].sum()))
-        inside, chance = inside[kept], chance[kept]
-    else:
-        inside, chance, outside = np.array([drawn_inside]), np.ones(1), 0.0
+    inside = np.arange(max(0, drawn - (frame - population)), min(drawn, population) + 1)
+    chance = np.exp(_log_pmf(inside, frame, population, drawn))
+    kept = chance > level * 1e-4 / len(inside)
+    ignored = max(0.0, 1.0 - float(chance[kept].sum()))
+    inside, chance = inside[kept], chance[kept]
     allowed = allowed_wrong(population - inside, epsilon)
-    low = int(allowed.min())
-    high = min(population, int(allowed.max()) + int(inside.max()))
+    low, high = int(allowed.min()), min(population, int(allowed.max()) + int(inside.max()))
     while low < high:
         wrong = (low + high + 1) // 2
-        tail = np.where(
-            wrong > allowed,
-            lower_tail(np.maximum(wrong - allowed - 1, 0), population=population, wrong=wrong, drawn=inside),
-            0.0,
-        )
-        risk = outside + float((chance * tail).sum())
+        risk = ignored + float((chance * _few_found(wrong, allowed, population=population, drawn=inside)).sum())
         low, high = (wrong, high) if risk <= level else (low, wrong - 1)
     return low + 1
+
+
+def foreseen_nulls(*, populations: Ints, inside: Ints, epsilon: float, level: float) -> Ints:
+    """`fixed_null` of m populations as if the audits inside each were known: (m,) int64. Quick, for planning only."""
+    allowed = allowed_wrong(populations - inside, epsilon)
+    low, high = allowed.copy(), np.minimum(populations, allowed + inside)
+    while bool(np.any(low < high)):
+        wrong = (low + high + 1) // 2
+        fits = _few_found(wrong, allowed, population=populations, drawn=inside) <= level
+        low, high = np.where(fits, wrong, low), np.where(fits, high, np.maximum(low, wrong - 1))
+    return np.asarray(low + 1, dtype=np.int64)
+
+
+def _few_found(wrong: Ints | int, allowed: Ints, *, population: Ints | int, drawn: Ints) -> Floats:
+    """P(wrong − found > allowed)."""
+    most = np.asarray(wrong) - allowed - 1
+    tail = lower_tail(np.maximum(most, 0), population=population, wrong=wrong, drawn=drawn)
+    return np.where(most >= 0, tail, 0.0)
 
 
 def lower_tail_table(most: int, *, population: Ints, wrong: Ints, drawn: Ints) -> Floats:

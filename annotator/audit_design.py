@@ -14,7 +14,8 @@ from dataclasses import asdict, dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from annotator.audit_bounds import fixed_null, lower_tail_table
+from annotator.audit_bounds import fixed_null
+from annotator.audit_simulation import best_shares, forecast
 from annotator.errors import CertificateImpossible
 
 Floats = NDArray[np.float64]
@@ -26,14 +27,8 @@ N_THRESHOLDS = 24
 FRAME_SHARES = (1.0, 0.875, 0.75, 0.625, 0.5, 0.375)
 REST_SHARE = 0.1
 CLASS_SHARES = (0.2, 0.35, 0.5, 0.65, 0.8)
-ODDS_SHIFTS = ((0.5, 0.15), (0.71, 0.2), (1.0, 0.3), (1.41, 0.2), (2.0, 0.15))
-"""How far the odds of being wrong may be off what the calibrator says, and how much each case counts. Our choice."""
-
 FEW_FOUND_SHARE = 0.1
 """Part of δ/2 that pays for the samples in which too few of the wrong pairs were found; see `certificate`."""
-
-RISK_UNITS = 8
-SIMULATIONS = 400
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +39,7 @@ class ClassDesign:
     n_frame_audits, n_rest_audits: audits drawn from the frame, and from the rest of the class (for the recall only).
     thresholds: falling; a pair is accepted at or above one. sizes: pairs accepted at each. nulls: wrong pairs from
     which on a threshold counts as bad. shares: of the risk `level`, each threshold's own part, Σ = 1.
-    expected_coverage: of the class, if calibrated confidences are right within `ODDS_SHIFTS`.
+    expected_coverage: of the class, if calibrated confidences are right within `audit_simulation.ODDS_SHIFTS`.
     """
 
     relevant: bool
@@ -133,9 +128,9 @@ def design_audit(
     calibrated probability that a blind human is on the same side. allocation: audits of the class irrelevant and
     relevant; None tries shares between a fifth and four fifths. Deterministic.
 
-    What is searched, by simulating audits from the confidences under each of `ODDS_SHIFTS`: the audits of each class;
-    the frame, since audits of pairs that no plausible threshold accepts are wasted (a tenth still goes there, for the
-    recall); and where the risk starts (`ClassDesign.shares`). Our choice throughout.
+    What is searched, by simulating audits from the confidences under each of `audit_simulation.ODDS_SHIFTS`: the audits
+    of each class; the frame, since audits of pairs that no plausible threshold accepts are wasted (a tenth still goes
+    there, for the recall); and where the risk starts (`ClassDesign.shares`). Our choice throughout.
 
     Raises:
         CertificateImpossible: ε or δ outside (0, 1), confidences that are no probabilities, arrays that do not match,
@@ -249,15 +244,15 @@ def _allocations(n: int, sizes: tuple[int, int], fixed: tuple[int, int] | None) 
 
 
 def _design_class(falling: Floats, *, relevant: bool, n: int, epsilon: float, level: float) -> ClassDesign:
-    """The best design of one class with n audits; its nulls are approximate until `_with_exact_nulls`."""
+    """The best design of one class with n audits; its nulls are not set before `_with_exact_nulls`."""
     thresholds, sizes = _grid(falling)
-    level *= 1.0 - FEW_FOUND_SHARE
+    few, risk = level * FEW_FOUND_SHARE, level * (1.0 - FEW_FOUND_SHARE)
     if n == 0 or not len(sizes):
         every = tuple(map(float, thresholds))
         whole = len(falling)
         equal = tuple(1.0 / len(every) for _ in every)
         kept = tuple(map(int, sizes))
-        return ClassDesign(relevant, whole, whole, n, 0, every, kept, kept, equal, level, 0.0)
+        return ClassDesign(relevant, whole, whole, n, 0, every, kept, kept, equal, risk, 0.0)
     found: ClassDesign | None = None
     for last in _frames(sizes):
         inside = int(sizes[last])
@@ -265,9 +260,9 @@ def _design_class(falling: Floats, *, relevant: bool, n: int, epsilon: float, le
         audits = n - rest
         if audits < 1 or audits > inside:
             continue
-        value, shares, nulls = _best_shares(
-            falling, sizes[: last + 1], n=audits, epsilon=epsilon, level=level, few=level * FEW_FOUND_SHARE
-        )
+        seen = forecast(falling, sizes[: last + 1], n=audits, epsilon=epsilon, few=few)
+        value, shares = best_shares(seen, level=risk)
+        value /= len(falling)
         if found is None or value > found.expected_coverage + 1e-9:
             found = ClassDesign(
                 relevant=relevant,
@@ -277,9 +272,9 @@ def _design_class(falling: Floats, *, relevant: bool, n: int, epsilon: float, le
                 n_rest_audits=rest,
                 thresholds=tuple(map(float, thresholds[: last + 1])),
                 sizes=tuple(map(int, sizes[: last + 1])),
-                nulls=tuple(map(int, nulls)),
+                nulls=tuple(map(int, sizes[: last + 1])),
                 shares=tuple(map(float, shares)),
-                level=level,
+                level=risk,
                 expected_coverage=value,
             )
     if found is None:
@@ -301,72 +296,6 @@ def _frames(sizes: Ints) -> list[int]:
     """Positions of the grid that may be the lowest threshold, the whole class first."""
     wanted = [int(np.argmax(sizes >= share * sizes[-1])) for share in FRAME_SHARES]
     return list(dict.fromkeys(wanted))
-
-
-def _best_shares(
-    falling: Floats, sizes: Ints, *, n: int, epsilon: float, level: float, few: float
-) -> tuple[float, Floats, Ints]:
-    """Expected coverage of the class, shares of the risk, and approximate nulls, for one frame."""
-    inside = np.minimum(sizes, np.maximum(np.rint(n * sizes / sizes[-1]).astype(np.int64), 0))
-    nulls = np.array(
-        [
-            fixed_null(
-                population=int(size),
-                frame=int(sizes[-1]),
-                drawn=n,
-                epsilon=epsilon,
-                level=few / len(sizes),
-                drawn_inside=int(drawn),
-            )
-            for size, drawn in zip(sizes, inside, strict=True)
-        ],
-        dtype=np.int64,
-    )
-    found = _simulated_errors(falling, sizes, inside)
-    most = max(1, min(int(found.max()), int(1.5 * epsilon * n) + 10))
-    table = lower_tail_table(most, population=sizes, wrong=nulls, drawn=inside)
-    p = table[np.arange(len(sizes)), np.minimum(found, most)]
-    p = np.where(found > most, 1.0, p) / level
-    worth = sizes / len(falling)
-    best, units = 0.0, np.zeros(len(sizes))
-    for _ in range(RISK_UNITS):
-        tried = units + np.eye(len(sizes))
-        values = _coverages(p, tried / tried.sum(axis=1, keepdims=True), worth)
-        chosen = int(np.argmax(values))
-        if values[chosen] <= best + 1e-9:
-            break
-        best, units = float(values[chosen]), tried[chosen]
-    if not units.any():
-        units = np.ones(len(sizes))
-    return best, units / units.sum(), nulls
-
-
-def _coverages(p: Floats, shares: Floats, worth: Floats) -> Floats:
-    """Mean coverage of each way to share the risk: p (n_simulations, m) as multiples of the level, shares (ways, m)."""
-    carried = np.zeros((len(shares), len(p)))
-    covered = np.zeros_like(carried)
-    for j in range(p.shape[1]):
-        risk = carried + shares[:, j : j + 1]
-        passed = p[:, j] <= risk
-        carried = np.where(passed, risk, 0.0)
-        covered = np.where(passed, worth[j], covered)
-    return np.asarray(covered.mean(axis=1), dtype=np.float64)
-
-
-def _simulated_errors(falling: Floats, sizes: Ints, inside: Ints) -> Ints:
-    """Wrong pairs among the audits at or above each threshold, (about SIMULATIONS, m): frozen batch, random sample."""
-    random = np.random.default_rng(0)
-    starts = np.concatenate([[0], sizes[:-1]])
-    pairs, audits = sizes - starts, np.diff(inside, prepend=0)
-    runs = []
-    for shift, weight in ODDS_SHIFTS:
-        wrong = np.clip(1.0 - falling[: sizes[-1]], 1e-6, 1.0 - 1e-6)
-        wrong = shift * wrong / (1.0 - wrong + shift * wrong)
-        rate = np.add.reduceat(wrong, starts) / pairs
-        times = (round(weight * SIMULATIONS), len(sizes))
-        in_batch = random.binomial(np.broadcast_to(pairs, times), np.broadcast_to(rate, times))
-        runs.append(random.hypergeometric(in_batch, pairs - in_batch, np.broadcast_to(audits, times)))
-    return np.asarray(np.cumsum(np.concatenate(runs), axis=1), dtype=np.int64)
 
 
 def _with_exact_nulls(part: ClassDesign, *, epsilon: float, level: float) -> ClassDesign:
