@@ -14,6 +14,7 @@ __all__ = [
     "PersonKind",
     "PolicyKind",
     "PromotionCause",
+    "QuestionOutcome",
     "ReviewAction",
     "Role",
     "RunStatus",
@@ -99,6 +100,14 @@ class PromotionCause(StrEnum):
     GATE = "gate"
     OVERRIDE = "override"
     ROLLBACK = "rollback"
+
+
+class QuestionOutcome(StrEnum):
+    """What came of asking for a passage's questions; a readable reply may hold none."""
+
+    WRITTEN = "written"
+    UNREADABLE = "unreadable"
+    FAILED = "failed"
 
 
 class SpendState(StrEnum):

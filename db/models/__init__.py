@@ -1,6 +1,16 @@
 """Every table of a workspace; importing this registers them all on `Base.metadata`."""
 
-from db.models.corpus import Candidate, CandidateHit, Definition, GeneratedQuestion, Pair, Passage, Query, QueryCluster
+from db.models.corpus import (
+    Candidate,
+    CandidateHit,
+    Definition,
+    GeneratedQuestion,
+    Pair,
+    Passage,
+    Query,
+    QueryCluster,
+    QuestionedPassage,
+)
 from db.models.labels import (
     Batch,
     BatchPair,
@@ -66,6 +76,7 @@ __all__ = [
     "PromptRow",
     "Query",
     "QueryCluster",
+    "QuestionedPassage",
     "QueueEntry",
     "RateWindow",
     "ReplyCacheEntry",

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Mapped, mapped_column
 
 from db.base import Base, enum_of
-from db.enums import Split
+from db.enums import QuestionOutcome, Split
 
 
 class QueryCluster(Base):
@@ -99,15 +99,42 @@ class CandidateHit(Base):
 
 
 class GeneratedQuestion(Base):
-    """A question that an LLM wrote from a passage: the verbatim evidence for it and the examples it was shown."""
+    """A question that an LLM wrote from a passage: the verbatim evidence for it and the examples it was shown.
+
+    `evidence_start` and `evidence_end` are characters of the passage's text as it was; a passage that was asked about
+    keeps its text.
+    """
 
     __tablename__ = "generated_question"
+    __table_args__ = (
+        sa.CheckConstraint("evidence_start >= 0 AND evidence_end > evidence_start", name="evidence_is_a_span"),
+    )
 
     query_id: Mapped[int] = mapped_column(sa.ForeignKey("query.id"), primary_key=True)
     passage_id: Mapped[int] = mapped_column(sa.ForeignKey("passage.id"), index=True)
     judge_id: Mapped[int] = mapped_column(sa.ForeignKey("judge.id"))
+    job_id: Mapped[int] = mapped_column(sa.ForeignKey("label_job.id"))
     pattern: Mapped[str] = mapped_column(sa.String(80))
-    evidence_start: Mapped[int | None]
-    evidence_end: Mapped[int | None]
+    evidence_start: Mapped[int]
+    evidence_end: Mapped[int]
     demonstrations: Mapped[list[Any]]
+    created_at: Mapped[datetime]
+
+
+class QuestionedPassage(Base):
+    """A passage that questions were asked for, once, and what came of it; a failed one may be asked again.
+
+    `dropped` counts questions by the reason why they were not kept; `reason` says why nothing could be read or came.
+    """
+
+    __tablename__ = "questioned_passage"
+
+    passage_id: Mapped[int] = mapped_column(sa.ForeignKey("passage.id"), primary_key=True)
+    job_id: Mapped[int] = mapped_column(sa.ForeignKey("label_job.id"), index=True)
+    outcome: Mapped[QuestionOutcome] = mapped_column(enum_of(QuestionOutcome, "question_outcome"))
+    kept: Mapped[int]
+    dropped: Mapped[dict[str, Any]]
+    reason: Mapped[str] = mapped_column(sa.Text)
+    retryable: Mapped[bool]
+    reply_key: Mapped[str | None] = mapped_column(sa.String(64))
     created_at: Mapped[datetime]

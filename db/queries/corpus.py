@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from db.enums import Split
-from db.models import Definition, Pair, Passage, Query, QueryCluster, Review, Suggestion
+from db.models import Definition, GeneratedQuestion, Pair, Passage, Query, QueryCluster, Review, Suggestion
 
 STREAM_ROWS = 2000
 
@@ -115,11 +115,13 @@ def correct_passage(session: Session, *, passage_id: int, row: PassageRow) -> No
 
 
 def judged_passages(session: Session, passage_ids: Sequence[int]) -> set[int]:
-    """Those of these passages that anybody ever judged or any judge made a suggestion for, under any question."""
+    """Those that anybody ever judged, any judge made a suggestion for, or a question was written from."""
     if not passage_ids:
         return set()
     about = sa.or_(sa.exists().where(Review.pair_id == Pair.id), sa.exists().where(Suggestion.pair_id == Pair.id))
-    return set(session.scalars(sa.select(Pair.passage_id).where(Pair.passage_id.in_(passage_ids), about).distinct()))
+    judged = sa.select(Pair.passage_id).where(Pair.passage_id.in_(passage_ids), about)
+    asked = sa.select(GeneratedQuestion.passage_id).where(GeneratedQuestion.passage_id.in_(passage_ids))
+    return set(session.scalars(judged.union(asked)))
 
 
 def count_passages(session: Session, *, source_id: int | None = None) -> int:
