@@ -29,7 +29,9 @@ def show_card(card: Card, *, scale: ScaleView) -> None:
 def _facts(card: Card, scale: ScaleView) -> list[tuple[str, str]]:
     pair = card.pair
     facts: list[tuple[str, str]] = []
-    if pair.status is None:
+    if pair.concealed:
+        facts.append(("Judged blind", "what was proposed is not shown, so that your grade is your own"))
+    elif pair.status is None:
         facts.append(("Proposed grade", "none: no judge has seen this pair"))
     elif pair.status.value == "unreadable":
         facts.append(("Proposed grade", "none: the judge's reply could not be read"))

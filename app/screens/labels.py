@@ -21,7 +21,7 @@ from app.components.problems import OURS, sentence, show_notice, told
 from app.components.table import show_table
 from app.components.text import escaped
 from app.services import labels, reviewing
-from app.services.views import LabelPage, PairView, ScaleView
+from app.services.views import LabelPage, LabelRow, PairView, ScaleView
 from db.enums import Outcome
 
 PAGE = 50
@@ -103,12 +103,12 @@ def _table(page: LabelPage, *, scale: ScaleView, narrow: bool) -> None:
     columns: dict[str, list[object]] = {
         "Query": [row.query for row in rows],
         "Passage": [row.passage_title for row in rows],
-        "Proposed": [grade_text(row.grade, scale) if row.status.value == "ok" else "unreadable reply" for row in rows],
+        "Proposed": [_proposed(row, scale=scale) for row in rows],
         "Confidence": [None if row.confidence is None else 100 * row.confidence for row in rows],
         "Stated": [KINDS.get(str(row.confidence_kind), "") for row in rows],
-        "Decision": [outcome_text(row.outcome, certified=row.certified) for row in rows],
+        "Decision": ["hidden" if row.concealed else outcome_text(row.outcome, certified=row.certified) for row in rows],
         "By people": ["" if row.human_grade is None else grade_text(row.human_grade, scale) for row in rows],
-        "Judge": [judge_text(row.judge) for row in rows],
+        "Judge": ["" if row.judge is None else judge_text(row.judge) for row in rows],
         "Split": [row.split.value if row.split else "" for row in rows],
         "Why": [row.why for row in rows],
     }
@@ -144,12 +144,25 @@ def _table(page: LabelPage, *, scale: ScaleView, narrow: bool) -> None:
         st.caption(f"{page.offset + 1:,} to {last:,} of {page.total:,} pairs")
 
 
+def _proposed(row: LabelRow, *, scale: ScaleView) -> str:
+    if row.status is None:
+        return "hidden: judged blind"
+    return grade_text(row.grade, scale) if row.status.value == "ok" else "unreadable reply"
+
+
 def _detail(pair: PairView, *, scale: ScaleView) -> None:
     if state.get_linked_pair() is not None:
         st.button("Close", key="labels.close", on_click=state.close_linked_pair, type="tertiary")
     with st.container(key="labels-read"):
         show_query(pair.query, pair.definition)
         show_passage(title=pair.passage_title, text=pair.passage_text, evidence=pair.evidence)
+    if pair.concealed:
+        st.info(
+            "People judge this pair blind, so what was proposed for it is not shown: it measures the judge, "
+            "or it is part of an audit that is still going on."
+        )
+        _to_review(pair)
+        return
     facts = [("Proposed", grade_html(pair.grade, scale) if not _unreadable(pair) else "the reply was unreadable")]
     facts.append(("Confidence", confidence_html(pair.confidence, pair.confidence_kind)))
     facts.append(("Reason", escaped(pair.reason) or "none given"))
@@ -168,16 +181,20 @@ def _detail(pair: PairView, *, scale: ScaleView) -> None:
     if pair.outcome is Outcome.ACCEPTED:
         _overturn(pair, scale=scale)
     else:
-        review = state.SCREENS["review"]
-        if st.button(f"Grade it on the {review.title} screen", key="labels.review", icon=review.icon):
-            state.want_pair(pair.pair_id)
-            st.switch_page(review.path)
+        _to_review(pair)
     if pair.history:
         show_table(
             ["When", "Who", "What", "Note"],
             [[entry.at.strftime("%Y-%m-%d %H:%M"), entry.who, entry.what, entry.note] for entry in pair.history],
             caption="History",
         )
+
+
+def _to_review(pair: PairView) -> None:
+    review = state.SCREENS["review"]
+    if st.button(f"Grade it on the {review.title} screen", key="labels.review", icon=review.icon):
+        state.want_pair(pair.pair_id)
+        st.switch_page(review.path)
 
 
 def _unreadable(pair: PairView) -> bool:

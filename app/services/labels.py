@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from sqlalchemy.orm import Session
 
 from annotator.types import Criterion, SuggestionStatus
 from app.bootstrap import Workspace
-from app.errors import InputInvalid, NothingToDo
+from app.errors import InputInvalid, NotAllowed, NothingToDo
 from app.services.views import HistoryEntry, HitView, JudgeView, LabelPage, LabelRow, PairView
 from db.enums import LabelSource, Outcome, ReviewAction, Visibility
 from db.models import JudgeRow, Review
@@ -55,11 +57,12 @@ def _row(record: PairRecord) -> LabelRow:
     suggestion, judge, state = record.suggestion, record.judge, record.state
     if suggestion is None or judge is None or state is None:
         raise ValueError(f"pair {record.pair.id} is listed without a suggestion")
-    return LabelRow(
+    row = LabelRow(
         pair_id=record.pair.id,
         query=record.query.text,
         passage_title=record.passage.title,
         split=record.cluster.split,
+        concealed=record.concealed,
         status=suggestion.status,
         grade=suggestion.grade,
         confidence=suggestion.confidence,
@@ -72,6 +75,22 @@ def _row(record: PairRecord) -> LabelRow:
         curated_grade=state.curated_grade,
         curated_source=state.curated_source,
     )
+    if not record.concealed:
+        return row
+    by_people = state.curated_source in HUMAN_SOURCES
+    return replace(
+        row,
+        status=None,
+        grade=None,
+        confidence=None,
+        confidence_kind=None,
+        judge=None,
+        outcome=None,
+        certified=False,
+        why="",
+        curated_grade=state.curated_grade if by_people else None,
+        curated_source=state.curated_source if by_people else None,
+    )
 
 
 def _certified(record: PairRecord) -> bool:
@@ -79,17 +98,41 @@ def _certified(record: PairRecord) -> bool:
 
 
 def get_pair(workspace: Workspace, *, pair_id: int, criterion: Criterion = Criterion.RELEVANCE) -> PairView:
-    """One pair with all that is known of it.
+    """One pair with all that is known of it; of one that people judge blind, nothing that was said of it.
 
     Raises:
         NotFound: there is no such pair.
     """
     with workspace.sessions.read() as session:
-        return pair_view(session, pair_id=pair_id, criterion=criterion)
+        view = pair_view(session, pair_id=pair_id, criterion=criterion)
+        return concealed(view) if view.concealed else view
+
+
+def concealed(pair: PairView) -> PairView:
+    """The pair without anything that a judge, the retriever or another person said of it."""
+    return replace(
+        pair,
+        concealed=True,
+        evidence=None,
+        status=None,
+        grade=None,
+        grade_distribution=None,
+        confidence=None,
+        confidence_kind=None,
+        reason="",
+        judge=None,
+        outcome=None,
+        certified=False,
+        why="",
+        hits=(),
+        history=(),
+        curated_grade=None,
+        curated_source=None,
+    )
 
 
 def pair_view(session: Session, *, pair_id: int, criterion: Criterion) -> PairView:
-    """One pair in full, read in the caller's session."""
+    """One pair in full, read in the caller's session; whoever shows it conceals what must not be seen."""
     record = get_record_or_raise(session, pair_id=pair_id, criterion=criterion)
     suggestion, state = record.suggestion, record.state
     definition = get_definition(session, record.query.id)
@@ -106,6 +149,7 @@ def pair_view(session: Session, *, pair_id: int, criterion: Criterion) -> PairVi
         passage_text=record.passage.text,
         evidence=evidence,
         split=record.cluster.split,
+        concealed=record.concealed,
         status=None if suggestion is None else suggestion.status,
         grade=None if suggestion is None else suggestion.grade,
         grade_distribution=(
@@ -175,12 +219,18 @@ def overturn(
         NotFound: there is no such pair.
         InputInvalid: the grade is not on the scale.
         NothingToDo: the pair has no suggestion to overturn.
+        NotAllowed: people judge the pair blind; it is graded on the review screen alone.
     """
     check_grade(workspace, grade)
     with workspace.sessions.begin() as session:
         record = get_record_or_raise(session, pair_id=pair_id, criterion=criterion)
         if record.suggestion is None:
             raise NothingToDo(f"pair {pair_id} has no suggestion to overturn")
+        if record.concealed:
+            raise NotAllowed(
+                f"pair {pair_id} is judged blind",
+                user_message="This pair is judged blind. Grade it on the Review screen; there is nothing to overturn.",
+            )
         now = workspace.now()
         session.add(
             Review(

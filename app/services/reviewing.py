@@ -7,7 +7,7 @@ card it was meant for, or be refused with `Conflict`; it never reaches the next 
 from __future__ import annotations
 
 import secrets
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 import sqlalchemy as sa
@@ -17,11 +17,12 @@ from sqlalchemy.orm import Session
 from annotator.types import Criterion
 from app.bootstrap import Workspace
 from app.errors import Conflict, InputInvalid
-from app.services.labels import check_grade, pair_view
-from app.services.views import Card, PairView, ReviewProgress, ScaleView, UndoneView
+from app.services.labels import check_grade, concealed, pair_view
+from app.services.views import Card, ReviewProgress, ScaleView, UndoneView
 from db.enums import ReviewAction, Visibility
-from db.models import Lease, Pair, PairState, Passage, Person, Query, Review
+from db.models import Lease, Pair, PairState, Passage, Person, Query, QueueEntry, Review
 from db.queries import queue
+from db.queries.audits import PEOPLE_ONLY, BlindPair, get_blind_pair
 from db.queries.pairs import get_record_or_raise, get_split
 from db.queries.people import list_reviewers, person_named, take_turn
 from db.queries.states import GRADING, refresh_state, standing_reviews
@@ -108,11 +109,11 @@ def _claim(
         lease.expires_at = now + timedelta(minutes=workspace.settings.review_minutes)
         return _card(session, lease)
     if pair_id is None:
-        entry = queue.next_entry(session, criterion=criterion, person_id=person_id, now=now)
-        if entry is None:
+        next_id = queue.next_pair(session, criterion=criterion, person_id=person_id, now=now)
+        if next_id is None:
             return None
-        lease = _lease(workspace, session, pair_id=entry.pair_id, criterion=criterion, person_id=person_id, now=now)
-        if not queue.is_waiting(session, criterion=criterion, pair_id=entry.pair_id):
+        lease = _lease(workspace, session, pair_id=next_id, criterion=criterion, person_id=person_id, now=now)
+        if not queue.is_waiting(session, criterion=criterion, pair_id=next_id):
             raise _Taken
         return _card(session, lease)
     get_record_or_raise(session, pair_id=pair_id, criterion=criterion)
@@ -129,7 +130,8 @@ def _lease(
     workspace: Workspace, session: Session, *, pair_id: int, criterion: Criterion, person_id: int, now: datetime
 ) -> Lease:
     state = session.get(PairState, (pair_id, criterion))
-    blind = get_split(session, pair_id) in queue.PEOPLE_ONLY
+    audited = get_blind_pair(session, pair_id=pair_id, criterion=criterion)
+    blind = audited is not None or get_split(session, pair_id) in PEOPLE_ONLY
     return queue.lease_pair(
         session,
         pair_id=pair_id,
@@ -137,44 +139,34 @@ def _lease(
         person_id=person_id,
         card=secrets.token_urlsafe(18),
         suggestion_id=None if blind or state is None else state.suggestion_id,
+        batch_id=None if audited is None else audited.batch_id,
         now=now,
         minutes=workspace.settings.review_minutes,
     )
 
 
-def _blind(pair: PairView) -> PairView:
-    """The pair without anything that a judge or another person said of it."""
-    return replace(
-        pair,
-        evidence=None,
-        status=None,
-        grade=None,
-        grade_distribution=None,
-        confidence=None,
-        confidence_kind=None,
-        reason="",
-        judge=None,
-        outcome=None,
-        why="",
-        history=(),
-        curated_grade=None,
-        curated_source=None,
-    )
-
-
 def _card(session: Session, lease: Lease) -> Card:
     entry = queue.get_entry(session, criterion=lease.criterion, pair_id=lease.pair_id)
+    audited = get_blind_pair(session, pair_id=lease.pair_id, criterion=lease.criterion)
     pair = pair_view(session, pair_id=lease.pair_id, criterion=lease.criterion)
     if lease.visibility is Visibility.BLIND:
-        pair = _blind(pair)
+        pair = concealed(pair)
     return Card(
         card=lease.card,
         pair=pair,
-        queue_reason="opened by hand" if entry is None else entry.reason,
-        position=0 if entry is None else entry.position,
+        queue_reason=_why_here(audited, entry),
+        position=0 if entry is None or audited is not None else entry.position,
         waiting=queue.count_waiting(session, criterion=lease.criterion),
         expires_at=lease.expires_at,
     )
+
+
+def _why_here(audited: BlindPair | None, entry: QueueEntry | None) -> str:
+    if audited is not None and audited.batch_id is not None:
+        return f"blind audit: drawn at random from batch {audited.batch_id}"
+    if audited is not None:
+        return f"blind spot check: drawn at random from what certificate {audited.certificate_id} accepted"
+    return "opened by hand" if entry is None else entry.reason
 
 
 def grade(

@@ -10,7 +10,7 @@ from app.bootstrap import Workspace
 from app.services.indexing import Progress
 from db.enums import Outcome, PolicyKind
 from db.models import Decision, Suggestion
-from db.queries import labelling as label_queries
+from db.queries import deciding
 from db.queries.queue import rebuild_queue
 
 _DECIDE_EVERY = 1_000
@@ -45,7 +45,7 @@ def route(
     policy = policy or bare_policy(workspace)
     counts = {Outcome.ACCEPTED: 0, Outcome.REJECTED: 0}
     with workspace.sessions.begin() as session:
-        stored = label_queries.ensure_policy(
+        stored = deciding.ensure_policy(
             session,
             version=policy.version,
             kind=PolicyKind.BARE_THRESHOLD,
@@ -56,9 +56,7 @@ def route(
     while True:
         with workspace.sessions.begin() as session:
             now = workspace.now()
-            undecided = label_queries.list_undecided(
-                session, policy_id=stored.id, criterion=criterion, limit=_DECIDE_EVERY
-            )
+            undecided = deciding.list_undecided(session, policy_id=stored.id, criterion=criterion, limit=_DECIDE_EVERY)
             decided = []
             for item in undecided:
                 decision = policy.decide(_proposal(item.suggestion), workspace.scale)
@@ -77,7 +75,7 @@ def route(
                         ),
                     )
                 )
-            label_queries.store_decisions(session, decided, now=now)
+            deciding.store_decisions(session, decided, now=now)
         if on_progress is not None:
             on_progress(sum(counts.values()), sum(counts.values()))
         if len(undecided) < _DECIDE_EVERY:

@@ -142,17 +142,21 @@ class JudgeView:
 
 @dataclass(frozen=True, slots=True)
 class LabelRow:
-    """One line of the Labels screen: the current suggestion of a pair, what was decided, what people said."""
+    """One line of the Labels screen: the current suggestion of a pair, what was decided, what people said.
+
+    `concealed`: people judge the pair blind, so nothing of what was proposed and decided is here.
+    """
 
     pair_id: int
     query: str
     passage_title: str
     split: Split | None
-    status: SuggestionStatus
+    concealed: bool
+    status: SuggestionStatus | None
     grade: int | None
     confidence: float | None
     confidence_kind: ConfidenceKind | None
-    judge: JudgeView
+    judge: JudgeView | None
     outcome: Outcome | None
     certified: bool  # whether a certificate stands behind the decision
     why: str
@@ -187,7 +191,10 @@ class HistoryEntry:
 
 @dataclass(frozen=True, slots=True)
 class PairView:
-    """Everything about one pair, for the Labels screen's detail and for the review card."""
+    """Everything about one pair, for the Labels screen's detail and for the review card.
+
+    `concealed`: people judge the pair blind, so nothing that a judge or another person said of it is here.
+    """
 
     pair_id: int
     query_id: str
@@ -198,6 +205,7 @@ class PairView:
     passage_text: str
     evidence: tuple[int, int] | None  # character offsets into passage_text
     split: Split | None
+    concealed: bool
     status: SuggestionStatus | None
     grade: int | None
     grade_distribution: tuple[float, ...] | None

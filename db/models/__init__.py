@@ -32,6 +32,7 @@ from db.models.labels import (
     SpendEntry,
     Suggestion,
 )
+from db.models.spot_checks import SpotCheck
 from db.models.training import (
     Evaluation,
     IndexVersion,
@@ -83,6 +84,7 @@ __all__ = [
     "Review",
     "Source",
     "SpendEntry",
+    "SpotCheck",
     "Suggestion",
     "TrainingPoint",
     "TrainingRun",

@@ -9,9 +9,26 @@ from datetime import datetime
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from annotator.types import Criterion
-from db.enums import Split
-from db.models import Candidate, CandidateHit, Definition, Pair, PairState, Passage, Query, QueryCluster, Suggestion
+from annotator.types import Criterion, JudgeKind
+from db.enums import Outcome, Split
+from db.models import (
+    Candidate,
+    CandidateHit,
+    Certificate,
+    Decision,
+    Definition,
+    JudgeRow,
+    Pair,
+    PairState,
+    Passage,
+    Query,
+    QueryCluster,
+    Suggestion,
+)
+from db.queries.audits import is_suspended, open_batch_pairs
+
+LABELLED = (Split.TRAIN, Split.CALIBRATE)
+"""Splits for whose questions judges propose; held-out ones are people's alone."""
 
 
 def list_queries_to_pool(session: Session, splits: Collection[Split]) -> list[tuple[int, str, str]]:
@@ -94,7 +111,7 @@ def store_candidates(session: Session, pooled: Sequence[PooledPair], *, now: dat
 
 
 def count_unlabelled(session: Session, *, judge_id: int, criterion: Criterion) -> int:
-    """How many train candidates this judge has not labelled."""
+    """How many candidates are left for this judge to label, as in `list_unlabelled`."""
     return session.scalar(_unlabelled(judge_id, criterion).with_only_columns(sa.func.count())) or 0
 
 
@@ -105,10 +122,28 @@ def _unlabelled(judge_id: int, criterion: Criterion) -> sa.Select[Pair]:
         .join(Query, Query.id == Pair.query_id)
         .join(QueryCluster, QueryCluster.id == Query.cluster_id)
         .where(
-            QueryCluster.split == Split.TRAIN,
+            QueryCluster.split.in_(LABELLED),
             ~sa.exists().where(
                 Suggestion.pair_id == Pair.id, Suggestion.judge_id == judge_id, Suggestion.criterion == criterion
             ),
+            Pair.id.not_in(open_batch_pairs(criterion)),
+            Pair.id.not_in(_self_labelled(criterion)),
+        )
+    )
+
+
+def _self_labelled(criterion: Criterion) -> sa.Select[int]:
+    """Ids of the pairs that the retriever labels by itself under a certificate in force."""
+    return (
+        sa.select(PairState.pair_id)
+        .join(Decision, Decision.id == PairState.decision_id)
+        .join(Certificate, Certificate.id == Decision.certificate_id)
+        .join(JudgeRow, JudgeRow.id == Certificate.judge_id)
+        .where(
+            PairState.criterion == criterion,
+            PairState.outcome == Outcome.ACCEPTED,
+            JudgeRow.kind == JudgeKind.RETRIEVER,
+            ~is_suspended(),
         )
     )
 
@@ -132,7 +167,11 @@ class UnlabelledPair:
 def list_unlabelled(
     session: Session, *, judge_id: int, criterion: Criterion, after: int, limit: int
 ) -> list[UnlabelledPair]:
-    """The next pairs, by id, that this judge has not labelled; for a walk, pass the last pair's id as `after`."""
+    """The next pairs, by id, that this judge has not labelled; for a walk, pass the last pair's id as `after`.
+
+    Candidates of train questions, and of calibrate questions, where proposals only serve to measure the judge. Left out
+    are pairs of open batches, whose suggestions are frozen, and those that the retriever labels under a certificate.
+    """
     latest = (
         sa.select(Definition.query_id, sa.func.max(Definition.version).label("version"))
         .group_by(Definition.query_id)
@@ -159,9 +198,9 @@ def list_unlabelled(
         .limit(limit)
     ).all()
     hits: dict[int, dict[str, tuple[int, float]]] = {}
-    for hit in _hits(session, [row.id for row in rows]):
+    for hit in list_hits(session, [row.id for row in rows]):
         hits.setdefault(hit.pair_id, {})[hit.system] = (hit.rank, hit.score)
-    best = _best_scores(session, sorted({row.query_id for row in rows}))
+    best = best_scores(session, sorted({row.query_id for row in rows}))
     return [
         UnlabelledPair(
             pair_id=row.id,
@@ -179,14 +218,16 @@ def list_unlabelled(
     ]
 
 
-def _hits(session: Session, pair_ids: list[int]) -> Iterator[CandidateHit]:
+def list_hits(session: Session, pair_ids: Sequence[int]) -> Iterator[CandidateHit]:
+    """The rank and score of each of these pairs by each system that found it."""
     for start in range(0, len(pair_ids), 500):
         yield from session.scalars(
             sa.select(CandidateHit).where(CandidateHit.pair_id.in_(pair_ids[start : start + 500]))
         )
 
 
-def _best_scores(session: Session, query_ids: list[int]) -> dict[int, dict[str, float]]:
+def best_scores(session: Session, query_ids: Sequence[int]) -> dict[int, dict[str, float]]:
+    """The highest score each system gave within each query: query id -> system -> score."""
     best: dict[int, dict[str, float]] = {}
     for start in range(0, len(query_ids), 500):
         rows = session.execute(

@@ -28,6 +28,7 @@ from db.models import (
     Source,
     Suggestion,
 )
+from db.queries.audits import PEOPLE_ONLY, locked_pairs
 
 STREAM_ROWS = 1000
 
@@ -89,7 +90,11 @@ def stream_labels(
     split: Split | None = None,
     with_texts: bool = False,
 ) -> Iterator[ExportedLabel]:
-    """Every curated label of the criterion, query by query; proposals nobody decided about only when asked for."""
+    """Every curated label of the criterion, query by query; proposals nobody decided about only when asked for.
+
+    Left out are the samples of open batches and, of calibrate and held-out queries, what nobody has graded yet: people
+    judge those blind, and a file would tell.
+    """
     none = sa.literal("")
     statement = (
         sa.select(
@@ -122,7 +127,15 @@ def stream_labels(
         .outerjoin(JudgeRow, JudgeRow.id == Suggestion.judge_id)
         .outerjoin(Decision, Decision.id == PairState.decision_id)
         .outerjoin(Policy, Policy.id == Decision.policy_id)
-        .where(PairState.criterion == criterion)
+        .where(
+            PairState.criterion == criterion,
+            Pair.id.not_in(locked_pairs(criterion)),
+            sa.or_(
+                QueryCluster.split.is_(None),
+                QueryCluster.split.not_in(PEOPLE_ONLY),
+                PairState.curated_grade.is_not(None),
+            ),
+        )
         .order_by(Query.id, Pair.id)
         .execution_options(yield_per=STREAM_ROWS)
     )

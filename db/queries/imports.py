@@ -18,6 +18,7 @@ from sqlalchemy.orm import Session
 from annotator.types import ConfidenceKind, Criterion, SuggestionStatus
 from db.enums import LabelSource, ReviewAction, Visibility
 from db.models import Candidate, CandidateHit, Pair, PairState, Review, Suggestion
+from db.queries.suspending import suspend_replaced
 
 _STAGES = sa.MetaData()
 _PAIR = ("query_id", "passage_id")
@@ -304,6 +305,8 @@ def import_suggestions(
             PairState.pair_id.in_(sa.select(Suggestion.pair_id).where(fresh)),
         )
     ).scalar_one()
+    new_pairs = sa.select(Suggestion.pair_id).where(fresh).distinct()
+    suspend_replaced(session, pair_ids=session.scalars(new_pairs).all(), criterion=criterion, now=now)
     states = (
         sa.select(
             Suggestion.pair_id,

@@ -25,11 +25,15 @@ from db.models import (
     Review,
     Suggestion,
 )
+from db.queries.audits import is_concealed
 
 
 @dataclass(frozen=True, slots=True)
 class PairRecord:
-    """The rows that make up one pair under one criterion; what has not happened yet is None."""
+    """The rows that make up one pair under one criterion; what has not happened yet is None.
+
+    `concealed`: people judge it blind, so that what was proposed and decided must not be shown.
+    """
 
     pair: Pair
     query: Query
@@ -40,14 +44,26 @@ class PairRecord:
     judge: JudgeRow | None
     decision: Decision | None
     review: Review | None
+    concealed: bool
 
 
-_Rows = sa.Select[Pair, Query, Passage, QueryCluster, PairState, Suggestion, JudgeRow, Decision, Review]
+_Rows = sa.Select[Pair, Query, Passage, QueryCluster, PairState, Suggestion, JudgeRow, Decision, Review, bool]
 
 
 def _records(criterion: Criterion) -> _Rows:
     return (
-        sa.select(Pair, Query, Passage, QueryCluster, PairState, Suggestion, JudgeRow, Decision, Review)
+        sa.select(
+            Pair,
+            Query,
+            Passage,
+            QueryCluster,
+            PairState,
+            Suggestion,
+            JudgeRow,
+            Decision,
+            Review,
+            is_concealed(criterion).label("concealed"),
+        )
         .join(Query, Query.id == Pair.query_id)
         .join(Passage, Passage.id == Pair.passage_id)
         .join(QueryCluster, QueryCluster.id == Query.cluster_id)
@@ -81,10 +97,13 @@ def list_records(
     offset: int,
     limit: int,
 ) -> tuple[list[PairRecord], int]:
-    """A page of the pairs that have a suggestion, and how many there are in all."""
+    """A page of the pairs that have a suggestion, and how many there are in all.
+
+    Narrowed to one outcome, it leaves out those that people judge blind: being in the list would tell.
+    """
     conditions: list[sa.ColumnElement[bool]] = [PairState.suggestion_id.is_not(None)]
     if outcome is not None:
-        conditions.append(PairState.outcome == outcome)
+        conditions += [PairState.outcome == outcome, sa.not_(is_concealed(criterion))]
     if reviewed is not None:
         conditions.append(PairState.review_id.is_not(None) if reviewed else PairState.review_id.is_(None))
     if text.strip():

@@ -1,4 +1,7 @@
-"""The audit queue and its leases: who is served which pair, and that nobody else is."""
+"""The audit queue and its leases: who is served which pair, and that nobody else is.
+
+Served first are the samples of open batches, then the spot checks that wait, both blind, then the queue by value.
+"""
 
 from __future__ import annotations
 
@@ -10,12 +13,23 @@ from sqlalchemy.orm import Session
 
 from annotator.types import Criterion, SuggestionStatus
 from db.enums import Outcome, ReviewAction, Split, Visibility
-from db.models import Candidate, Lease, Pair, PairState, Passage, Query, QueryCluster, QueueEntry, Review, Suggestion
-from db.queries.states import standing_reviews
+from db.models import (
+    BatchPair,
+    Candidate,
+    Lease,
+    Pair,
+    PairState,
+    Passage,
+    Query,
+    QueryCluster,
+    QueueEntry,
+    Review,
+    SpotCheck,
+    Suggestion,
+)
+from db.queries.audits import PEOPLE_ONLY, locked_pairs, waiting_samples, waiting_spot_checks
+from db.queries.standing import standing_reviews
 from db.queries.workspace_values import get_value, lock_value, set_value
-
-PEOPLE_ONLY = (Split.CALIBRATE, Split.HELD_OUT)
-"""Splits whose questions people judge blind: what a judge proposed for them is neither routed nor shown on the card."""
 
 
 def _value_name(criterion: Criterion) -> str:
@@ -32,7 +46,9 @@ def rebuild_queue(session: Session, *, criterion: Criterion, now: datetime) -> i
     """Computes the queue anew beside the one served, then switches to it; returns its length.
 
     In the queue: rejected pairs nobody graded, and candidates of calibrate and held-out queries, which only people
-    grade. Order, our choice: by rank in the pool, at equal rank the less sure first and unreadable replies last.
+    grade; not the samples of open batches, which are served before it. Order, our choice: by rank in the pool, at equal
+    rank the less sure first and unreadable replies last; what a judge proposed for a calibrate or held-out query moves
+    its pairs neither up nor down.
     """
     old = int(lock_value(session, _value_name(criterion), {"version": 0, "length": 0}, now=now)["version"])
     version = old + 1
@@ -66,10 +82,14 @@ def _to_audit(
         .outerjoin(Candidate, Candidate.pair_id == Pair.id)
         .outerjoin(PairState, sa.and_(PairState.pair_id == Pair.id, PairState.criterion == criterion))
         .outerjoin(Suggestion, Suggestion.id == PairState.suggestion_id)
-        .where(PairState.review_id.is_(None), sa.or_(rejected, sa.and_(Candidate.pair_id.is_not(None), people_only)))
+        .where(
+            PairState.review_id.is_(None),
+            sa.or_(rejected, sa.and_(Candidate.pair_id.is_not(None), people_only)),
+            Pair.id.not_in(locked_pairs(criterion)),
+        )
         .order_by(
             sa.func.coalesce(Candidate.rank, 1_000_000),
-            sa.func.coalesce(Suggestion.confidence, 2.0),
+            sa.case((people_only, 2.0), else_=sa.func.coalesce(Suggestion.confidence, 2.0)),
             Pair.id,
         )
     )
@@ -127,10 +147,14 @@ def _skipped(person_id: int, criterion: Criterion) -> sa.Subquery:
 
 
 def count_waiting(session: Session, *, criterion: Criterion) -> int:
-    """How many pairs of the served queue nobody graded yet."""
-    return (
-        session.scalar(_waiting(criterion, active_version(session, criterion)).with_only_columns(sa.func.count())) or 0
+    """How many pairs wait for a grade: samples and spot checks, and those of the served queue nobody graded yet."""
+    number = sa.func.count()
+    counted = (
+        waiting_samples(criterion).with_only_columns(number),
+        waiting_spot_checks(criterion).with_only_columns(number),
+        _waiting(criterion, active_version(session, criterion)).with_only_columns(number),
     )
+    return sum(session.scalar(statement) or 0 for statement in counted)
 
 
 def _waiting(criterion: Criterion, version: int) -> sa.Select[QueueEntry]:
@@ -142,38 +166,55 @@ def _waiting(criterion: Criterion, version: int) -> sa.Select[QueueEntry]:
             QueueEntry.version == version,
             PairState.review_id.is_(None),
             sa.or_(PairState.outcome.is_(None), PairState.outcome == Outcome.REJECTED),
+            QueueEntry.pair_id.not_in(locked_pairs(criterion)),
         )
     )
 
 
 def list_waiting(session: Session, *, criterion: Criterion) -> list[tuple[int, str, str]]:
     """(pair id, query id, passage id), the latter two from outside, of the pairs that wait, in the order served."""
-    rows = session.execute(
-        _waiting(criterion, active_version(session, criterion))
-        .join(Pair, Pair.id == QueueEntry.pair_id)
-        .join(Query, Query.id == Pair.query_id)
-        .join(Passage, Passage.id == Pair.passage_id)
-        .with_only_columns(QueueEntry.pair_id, Query.external_id, Passage.external_id)
-        .order_by(QueueEntry.position)
-    )
-    return [(pair_id, query_id, passage_id) for pair_id, query_id, passage_id in rows]
-
-
-def next_entry(session: Session, *, criterion: Criterion, person_id: int, now: datetime) -> QueueEntry | None:
-    """The first pair of the queue that nobody graded and nobody holds; what this person skipped comes last."""
-    skipped = _skipped(person_id, criterion)
-    return session.scalar(
-        _waiting(criterion, active_version(session, criterion))
-        .outerjoin(skipped, skipped.c.pair_id == QueueEntry.pair_id)
-        .where(
-            ~sa.exists().where(
-                Lease.pair_id == QueueEntry.pair_id, Lease.criterion == criterion, Lease.expires_at > now
-            )
+    found = []
+    for statement, pair_id, order in _sources(session, criterion):
+        rows = session.execute(
+            statement.join(Pair, Pair.id == pair_id)
+            .join(Query, Query.id == Pair.query_id)
+            .join(Passage, Passage.id == Pair.passage_id)
+            .with_only_columns(Pair.id, Query.external_id, Passage.external_id)
+            .order_by(*order)
         )
-        .order_by(sa.func.coalesce(skipped.c.skipped, 0), QueueEntry.position)
-        .limit(1)
-        .with_for_update(skip_locked=True, of=QueueEntry)
-    )
+        found += [(id_, query_id, passage_id) for id_, query_id, passage_id in rows]
+    return found
+
+
+def _sources(session: Session, criterion: Criterion) -> list[tuple[sa.Select[Any], Any, tuple[Any, ...]]]:
+    """What waits, in the order served: the statement, its pair's id, and the order within."""
+    version = active_version(session, criterion)
+    return [
+        (waiting_samples(criterion), BatchPair.pair_id, (BatchPair.batch_id, BatchPair.audit_position)),
+        (waiting_spot_checks(criterion), SpotCheck.pair_id, (SpotCheck.certificate_id, SpotCheck.position)),
+        (_waiting(criterion, version), QueueEntry.pair_id, (QueueEntry.position,)),
+    ]
+
+
+def next_pair(session: Session, *, criterion: Criterion, person_id: int, now: datetime) -> int | None:
+    """The id of the first pair that nobody graded and nobody holds; what this person skipped comes after all others."""
+    skipped = _skipped(person_id, criterion)
+    sources = _sources(session, criterion)
+    for was_skipped in (False, True):
+        for statement, pair_id, order in sources:
+            free = ~sa.exists().where(Lease.pair_id == pair_id, Lease.criterion == criterion, Lease.expires_at > now)
+            before = skipped.c.skipped.is_not(None) if was_skipped else skipped.c.skipped.is_(None)
+            found = session.scalar(
+                statement.outerjoin(skipped, skipped.c.pair_id == pair_id)
+                .where(free, before)
+                .with_only_columns(pair_id)
+                .order_by(*((skipped.c.skipped,) if was_skipped else ()), *order)
+                .limit(1)
+                .with_for_update(skip_locked=True, of=pair_id.class_)
+            )
+            if found is not None:
+                return int(found)
+    return None
 
 
 def get_entry(session: Session, *, criterion: Criterion, pair_id: int) -> QueueEntry | None:
@@ -188,9 +229,11 @@ def get_entry(session: Session, *, criterion: Criterion, pair_id: int) -> QueueE
 
 
 def is_waiting(session: Session, *, criterion: Criterion, pair_id: int) -> bool:
-    """Whether a pair of the served queue still waits for a grade."""
-    waiting = _waiting(criterion, active_version(session, criterion)).where(QueueEntry.pair_id == pair_id)
-    return session.scalar(waiting.with_only_columns(sa.func.count())) == 1
+    """Whether a pair still waits for a grade, in a sample, a spot check or the served queue."""
+    return any(
+        session.scalar(statement.where(column == pair_id).with_only_columns(sa.func.count()))
+        for statement, column, _ in _sources(session, criterion)
+    )
 
 
 def get_lease(session: Session, *, card: str) -> Lease | None:
@@ -223,12 +266,14 @@ def lease_pair(
     person_id: int,
     card: str,
     suggestion_id: int | None,
+    batch_id: int | None,
     now: datetime,
     minutes: float,
 ) -> Lease:
     """Gives a pair to a person, in place of an expired lease on it and of any other pair the person holds.
 
-    `suggestion_id`: the suggestion that the card shows, None when the pair is judged blind.
+    `suggestion_id`: the suggestion that the card shows, None when the pair is judged blind. `batch_id`: the open batch
+    whose sample the pair is in.
 
     Raises:
         IntegrityError: somebody else took it a moment ago (from SQLAlchemy; the caller looks for another pair).
@@ -242,6 +287,7 @@ def lease_pair(
         card=card,
         visibility=Visibility.BLIND if suggestion_id is None else Visibility.SHOWN,
         suggestion_id=suggestion_id,
+        batch_id=batch_id,
         opened_at=now,
         expires_at=now + timedelta(minutes=minutes),
     )

@@ -2,66 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 
-import sqlalchemy as sa
-from sqlalchemy.orm import Session, aliased
+from sqlalchemy.orm import Session
 
 from annotator.types import Criterion
 from db.enums import LabelSource, Outcome, ReviewAction
-from db.models import Decision, Pair, PairState, Review, Suggestion
+from db.models import PairState, Suggestion
+from db.queries.standing import GRADING, get_standing_review, locked_states, set_decision, standing_reviews
+from db.queries.suspending import suspend_replaced
 
-GRADING = (ReviewAction.GRADE, ReviewAction.ADJUDICATE)
-
-
-def standing_reviews(criterion: Criterion) -> sa.Select[Review]:
-    """Reviews that nobody took back, of one criterion."""
-    undo = aliased(Review)
-    return sa.select(Review).where(
-        Review.criterion == criterion,
-        Review.action != ReviewAction.UNDO,
-        ~sa.exists().where(undo.undoes_id == Review.id),
-    )
-
-
-def get_standing_review(session: Session, *, pair_id: int, criterion: Criterion) -> Review | None:
-    """The grade that holds for a pair: the latest adjudication, else the latest review; None when nobody graded it."""
-    return session.scalar(
-        standing_reviews(criterion)
-        .where(Review.pair_id == pair_id, Review.action.in_(GRADING))
-        .order_by((Review.action == ReviewAction.ADJUDICATE).desc(), Review.id.desc())
-        .limit(1)
-    )
-
-
-def locked_states(
-    session: Session, *, pair_ids: Collection[int], criterion: Criterion, now: datetime
-) -> dict[int, PairState]:
-    """The states of these pairs, made where missing, held until the transaction ends.
-
-    Whoever changes a state reads it through here: a state computed from what was read before another transaction
-    committed would put the older label in place of the newer one.
-    """
-    states: dict[int, PairState] = {}
-    wanted = sorted(set(pair_ids))
-    for start in range(0, len(wanted), 500):
-        some = wanted[start : start + 500]
-        # The pair's own row first, which is there before any state is; in id order, so that nobody waits in a circle.
-        session.execute(sa.select(Pair.id).where(Pair.id.in_(some)).order_by(Pair.id).with_for_update(key_share=True))
-        found = session.scalars(
-            sa.select(PairState)
-            .where(PairState.pair_id.in_(some), PairState.criterion == criterion)
-            .order_by(PairState.pair_id)
-            .with_for_update()
-            .execution_options(populate_existing=True)
-        )
-        states.update((state.pair_id, state) for state in found)
-    for pair_id in wanted:
-        if pair_id not in states:
-            states[pair_id] = PairState(pair_id=pair_id, criterion=criterion, updated_at=now)
-            session.add(states[pair_id])
-    return states
+__all__ = [
+    "GRADING",
+    "get_standing_review",
+    "locked_states",
+    "refresh_state",
+    "set_decision",
+    "set_suggestions",
+    "standing_reviews",
+]
 
 
 def refresh_state(session: Session, *, pair_id: int, criterion: Criterion, now: datetime) -> PairState:
@@ -89,7 +49,11 @@ def refresh_state(session: Session, *, pair_id: int, criterion: Criterion, now: 
 def set_suggestions(
     session: Session, suggestions: Sequence[Suggestion], *, criterion: Criterion, now: datetime
 ) -> None:
-    """Makes new suggestions the current ones of their pairs; what was decided about older ones no longer holds."""
+    """Makes new suggestions the current ones of their pairs; what was decided about older ones no longer holds.
+
+    A certificate never carries over: one that accepted an older suggestion of these pairs is suspended.
+    """
+    suspend_replaced(session, pair_ids=[s.pair_id for s in suggestions], criterion=criterion, now=now)
     states = locked_states(session, pair_ids=[s.pair_id for s in suggestions], criterion=criterion, now=now)
     for suggestion in suggestions:
         state = states[suggestion.pair_id]
@@ -98,12 +62,3 @@ def set_suggestions(
             state.curated_grade, state.curated_source = None, None
         state.updated_at = now
     session.flush()
-
-
-def set_decision(state: PairState, decision: Decision, suggestion: Suggestion, *, now: datetime) -> None:
-    """Records the latest decision about a pair's current suggestion; a person's grade stays above it."""
-    state.decision_id, state.outcome, state.updated_at = decision.id, decision.outcome, now
-    if state.review_id is None:
-        accepted = decision.outcome is Outcome.ACCEPTED
-        state.curated_grade = suggestion.grade if accepted else None
-        state.curated_source = LabelSource.ACCEPTED if accepted else None

@@ -25,6 +25,7 @@ from db.models import (
     TrainingPoint,
     TrainingRun,
 )
+from db.queries.audits import locked_pairs
 
 HUMAN = (LabelSource.HUMAN, LabelSource.ADJUDICATED)
 
@@ -45,7 +46,7 @@ class CuratedLabel:
 
 
 def list_curated(session: Session, *, criterion: Criterion) -> list[CuratedLabel]:
-    """Every curated grade of the train split, by question and passage."""
+    """Every curated grade of the train split, by question and passage; samples of open batches feed nothing."""
     rows = session.execute(
         sa.select(
             PairState.pair_id,
@@ -66,6 +67,7 @@ def list_curated(session: Session, *, criterion: Criterion) -> list[CuratedLabel
             PairState.criterion == criterion,
             PairState.curated_grade.is_not(None),
             QueryCluster.split == Split.TRAIN,
+            PairState.pair_id.not_in(locked_pairs(criterion)),
         )
         .order_by(Query.external_id, Passage.external_id)
     )
@@ -107,7 +109,11 @@ def list_proposed(session: Session, *, judge: str, criterion: Criterion) -> list
         .join(Query, Query.id == Pair.query_id)
         .join(Passage, Passage.id == Pair.passage_id)
         .join(QueryCluster, QueryCluster.id == Query.cluster_id)
-        .where(Suggestion.id.in_(latest), QueryCluster.split == Split.TRAIN)
+        .where(
+            Suggestion.id.in_(latest),
+            QueryCluster.split == Split.TRAIN,
+            Suggestion.pair_id.not_in(locked_pairs(criterion)),
+        )
         .order_by(Query.external_id, Passage.external_id)
     )
     return [

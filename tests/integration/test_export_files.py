@@ -122,7 +122,7 @@ def test_a_beir_export_comes_back_with_the_same_texts_splits_and_human_grades(
     """Data that cannot leave and return is lost; a judge's grade that returns as a person's is a forgery."""
     fill(any_workspace)
     report = export(any_workspace, layout="beir", target=tmp_path / "out", include_proposed=True)
-    assert report.n_rows == 5 + 4
+    assert report.n_rows == 5 + 3  # the fourth proposal is for a held-out question, which people judge blind
     assert report.files == (
         "corpus.jsonl",
         "export.json",
@@ -144,11 +144,12 @@ def test_held_out_judgements_are_peoples_alone_and_every_label_names_its_source(
     export(any_workspace, layout="beir", target=tmp_path / "out", include_proposed=True)
     assert (tmp_path / "out" / "qrels" / "test.tsv").read_text() == "query-id\tcorpus-id\tscore\nq-held\tp 0\t2\n"
     labels = {(row["query_id"], row["corpus_id"]): row for row in json_lines(tmp_path / "out" / "labels.jsonl")}
-    human, accepted, proposed = labels["q-train", "p 0"], labels["q-train", "p 3"], labels["q-held", "p 4"]
+    human, accepted, proposed = labels["q-train", "p 0"], labels["q-train", "p 3"], labels["q-train", "p 4"]
     assert (human["source"], human["person"], human["split"], human["judge"]) == ("human", "Ada", "train", None)
     assert (accepted["source"], accepted["judge"], accepted["decision"]) == ("accepted", "gpt", "accepted")
     assert (accepted["policy"], accepted["why"], accepted["confidence"]) == ("v1", "confident", 0.9)
-    assert (proposed["source"], proposed["decision"], proposed["split"]) == ("proposed", None, "held-out")
+    assert (proposed["source"], proposed["decision"], proposed["split"]) == ("proposed", None, "train")
+    assert ("q-held", "p 4") not in labels
 
 
 def test_proposals_stay_out_unless_asked_for(any_workspace: Workspace, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Frozen batches with their audit samples; a card knows what it showed"""
+"""Frozen batches with their audit samples and later spot checks; a card knows what it showed"""
 
 from __future__ import annotations
 
@@ -16,6 +16,9 @@ depends_on = None
 
 def _enum(name: str, *values: str) -> sa.Enum:
     return sa.Enum(*values, name=name, native_enum=False, create_constraint=True, length=32)
+
+
+APPEND_ONLY = ("batch", "batch_pair", "spot_check")
 
 
 def upgrade() -> None:
@@ -81,3 +84,32 @@ def upgrade() -> None:
         sa.UniqueConstraint("card", name=op.f("uq_lease_card")),
     )
     op.create_index(op.f("ix_lease_person_id"), "lease", ["person_id"])
+    op.create_table(
+        "spot_check",
+        sa.Column("certificate_id", sa.Integer(), nullable=False),
+        sa.Column("pair_id", sa.Integer(), nullable=False),
+        sa.Column("position", sa.Integer(), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["certificate_id"], ["certificate.id"], name=op.f("fk_spot_check_certificate_id_certificate")
+        ),
+        sa.ForeignKeyConstraint(["pair_id"], ["pair.id"], name=op.f("fk_spot_check_pair_id_pair")),
+        sa.PrimaryKeyConstraint("certificate_id", "pair_id", name=op.f("pk_spot_check")),
+    )
+    op.create_index(op.f("ix_spot_check_pair_id"), "spot_check", ["pair_id"])
+    for table in APPEND_ONLY:
+        _freeze(table)
+
+
+def _freeze(table: str) -> None:
+    if op.get_bind().dialect.name == "sqlite":
+        for verb in ("UPDATE", "DELETE"):
+            op.execute(
+                f"CREATE TRIGGER {table}_no_{verb.lower()} BEFORE {verb} ON {table} "
+                f"BEGIN SELECT RAISE(ABORT, '{table} is append-only'); END"
+            )
+    else:
+        op.execute(
+            f"CREATE TRIGGER {table}_append_only BEFORE UPDATE OR DELETE ON {table} "
+            f"FOR EACH ROW EXECUTE FUNCTION relabel_refuse('{table} is append-only')"
+        )

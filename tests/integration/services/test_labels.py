@@ -18,7 +18,7 @@ from builders import TOPICS, Clock, add_candidates, add_corpus, add_suggestions,
 from db.enums import LabelSource, Outcome, ReviewAction, Visibility
 from db.errors import NotFound
 from db.models import Decision, PairState, Policy, Review
-from db.queries.labelling import list_undecided, store_decisions
+from db.queries.deciding import list_undecided, store_decisions
 from db.queries.people import person_named
 from db.queries.states import refresh_state
 

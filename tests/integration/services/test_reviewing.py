@@ -378,7 +378,7 @@ def test_a_held_out_question_is_judged_blind_even_when_a_judge_elsewhere_propose
     routing.route(workspace)
     pair_id = pair_ids(workspace)[(query_id(held_out), passage_ids(held_out)[0])]
     before = labels.get_pair(workspace, pair_id=pair_id)
-    assert (before.grade, before.outcome, before.curated_grade) == (3, None, None)
+    assert (before.concealed, before.grade, before.outcome, before.curated_grade) == (True, None, None, None)
     assert pair_id in {pair.pair_id for pair in reviewing.list_waiting(workspace)}
     card = reviewing.claim(workspace, person="Ada", pair_id=pair_id)
     assert card is not None

@@ -1,0 +1,145 @@
+"""Pairs that must be judged blind and by nobody's choice: samples of open batches, and spot checks of accepted labels.
+
+A batch is open until its certificates are stored, be they issued or refused.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from annotator.types import Criterion
+from db.enums import CertificateState, Outcome, ReviewAction, Split, Visibility
+from db.models import (
+    Batch,
+    BatchPair,
+    Certificate,
+    CertificateEvent,
+    Decision,
+    Pair,
+    PairState,
+    QueryCluster,
+    Review,
+    SpotCheck,
+)
+from db.queries.standing import GRADING, standing_reviews
+
+PEOPLE_ONLY = (Split.CALIBRATE, Split.HELD_OUT)
+"""Splits whose questions people judge blind: what a judge proposed for them is neither routed nor shown. Proposals on
+calibrate questions are there to fit calibrators, those on held-out ones come from imported files alone."""
+
+
+def is_open() -> sa.ColumnElement[bool]:
+    """Whether no certificate of the batch is stored yet, to be used beside `Batch`."""
+    return ~sa.exists().where(Certificate.batch_id == Batch.id)
+
+
+def is_suspended() -> sa.ColumnElement[bool]:
+    """Whether the certificate was suspended, to be used beside `Certificate`."""
+    return sa.exists().where(
+        CertificateEvent.certificate_id == Certificate.id, CertificateEvent.state == CertificateState.SUSPENDED
+    )
+
+
+def locked_pairs(criterion: Criterion) -> sa.Select[int]:
+    """Ids of the pairs in the samples of open batches: until the certificate is issued or refused, nothing is shown of
+    what was proposed for them, and what people say of them feeds nothing else.
+    """
+    return (
+        sa.select(BatchPair.pair_id)
+        .join(Batch, Batch.id == BatchPair.batch_id)
+        .where(Batch.criterion == criterion, BatchPair.audit_position.is_not(None), is_open())
+    )
+
+
+def open_batch_pairs(criterion: Criterion) -> sa.Select[int]:
+    """Ids of all pairs of open batches, sampled or not: their suggestions are frozen."""
+    return (
+        sa.select(BatchPair.pair_id)
+        .join(Batch, Batch.id == BatchPair.batch_id)
+        .where(Batch.criterion == criterion, is_open())
+    )
+
+
+def audit_answers(criterion: Criterion) -> sa.Select[Review]:
+    """Reviews that can answer an audit: blind, graded at the review desk, and not taken back."""
+    return standing_reviews(criterion).where(
+        Review.visibility == Visibility.BLIND, Review.card.is_not(None), Review.action.in_(GRADING)
+    )
+
+
+def waiting_samples(criterion: Criterion) -> sa.Select[BatchPair]:
+    """Sampled pairs of open batches that nobody has answered."""
+    answered = audit_answers(criterion).where(Review.pair_id == BatchPair.pair_id).exists()
+    return (
+        sa.select(BatchPair)
+        .join(Batch, Batch.id == BatchPair.batch_id)
+        .where(Batch.criterion == criterion, BatchPair.audit_position.is_not(None), is_open(), ~answered)
+    )
+
+
+def waiting_spot_checks(criterion: Criterion) -> sa.Select[SpotCheck]:
+    """Spot checks of certificates in force that nobody has answered, of pairs still accepted under them."""
+    touched = (
+        standing_reviews(criterion)
+        .where(Review.pair_id == SpotCheck.pair_id, Review.action != ReviewAction.SKIP)
+        .exists()
+    )
+    return (
+        sa.select(SpotCheck)
+        .join(Certificate, Certificate.id == SpotCheck.certificate_id)
+        .join(PairState, sa.and_(PairState.pair_id == SpotCheck.pair_id, PairState.criterion == Certificate.criterion))
+        .join(Decision, Decision.id == PairState.decision_id)
+        .where(
+            Certificate.criterion == criterion,
+            ~is_suspended(),
+            ~touched,
+            PairState.outcome == Outcome.ACCEPTED,
+            Decision.certificate_id == Certificate.id,
+        )
+    )
+
+
+def is_concealed(criterion: Criterion) -> sa.ColumnElement[bool]:
+    """Whether people judge the pair blind, to be used beside `Pair` and its `QueryCluster`: nothing that was proposed
+    for it may be shown, and no list may be narrowed by it.
+    """
+    return sa.or_(
+        QueryCluster.split.in_(PEOPLE_ONLY),
+        Pair.id.in_(locked_pairs(criterion)),
+        Pair.id.in_(waiting_spot_checks(criterion).with_only_columns(SpotCheck.pair_id)),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class BlindPair:
+    """Why a pair is judged blind: the batch whose sample it is in, or the certificate that it checks."""
+
+    batch_id: int | None
+    certificate_id: int | None
+
+
+def get_blind_pair(session: Session, *, pair_id: int, criterion: Criterion) -> BlindPair | None:
+    """Whether the pair is in an open sample or a spot check that waits; None when it is in neither."""
+    sampled = session.scalar(
+        sa.select(BatchPair.batch_id)
+        .join(Batch, Batch.id == BatchPair.batch_id)
+        .where(
+            BatchPair.pair_id == pair_id,
+            Batch.criterion == criterion,
+            BatchPair.audit_position.is_not(None),
+            is_open(),
+        )
+        .limit(1)
+    )
+    if sampled is not None:
+        return BlindPair(sampled, None)
+    check = session.scalar(
+        waiting_spot_checks(criterion)
+        .where(SpotCheck.pair_id == pair_id)
+        .with_only_columns(SpotCheck.certificate_id)
+        .limit(1)
+    )
+    return None if check is None else BlindPair(None, check)

@@ -1,0 +1,82 @@
+"""What is decided about suggestions: policies, decisions, and the suggestions that a policy has not decided on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from annotator.types import Criterion
+from db.enums import PolicyKind, Split
+from db.models import Decision, Pair, PairState, Policy, Query, QueryCluster, Suggestion
+from db.queries.audits import locked_pairs
+from db.queries.standing import set_decision
+
+
+def ensure_policy(
+    session: Session,
+    *,
+    version: str,
+    kind: PolicyKind,
+    criterion: Criterion,
+    parameters: dict[str, object],
+    now: datetime,
+) -> Policy:
+    """The stored policy of that version."""
+    policy = session.scalar(sa.select(Policy).where(Policy.version == version, Policy.criterion == criterion))
+    if policy is None:
+        policy = Policy(version=version, kind=kind, criterion=criterion, parameters=parameters, created_at=now)
+        session.add(policy)
+        session.flush()
+    return policy
+
+
+@dataclass(frozen=True, slots=True)
+class Undecided:
+    """A pair's current suggestion on which this policy has not decided."""
+
+    state: PairState
+    suggestion: Suggestion
+
+
+def list_undecided(session: Session, *, policy_id: int, criterion: Criterion, limit: int) -> list[Undecided]:
+    """Current suggestions whose latest decision is not this policy's; their states are held by this transaction.
+
+    Left alone are those for calibrate and held-out questions, which people judge blind, those in the sample of an open
+    batch, and those about which a certified policy decided: what a certificate accepted or rejected, no other policy
+    decides anew while the suggestion is the same.
+    """
+    rows = session.execute(
+        sa.select(PairState, Suggestion)
+        .join(Suggestion, Suggestion.id == PairState.suggestion_id)
+        .join(Pair, Pair.id == PairState.pair_id)
+        .join(Query, Query.id == Pair.query_id)
+        .join(QueryCluster, QueryCluster.id == Query.cluster_id)
+        .outerjoin(Decision, Decision.id == PairState.decision_id)
+        .outerjoin(Policy, Policy.id == Decision.policy_id)
+        .where(
+            PairState.criterion == criterion,
+            sa.or_(QueryCluster.split.is_(None), QueryCluster.split == Split.TRAIN),
+            sa.or_(
+                Decision.id.is_(None),
+                sa.and_(Decision.policy_id != policy_id, Policy.kind != PolicyKind.CERTIFIED),
+            ),
+            PairState.pair_id.not_in(locked_pairs(criterion)),
+        )
+        .order_by(PairState.pair_id)
+        .limit(limit)
+        .with_for_update(of=PairState)
+    )
+    return [Undecided(state, suggestion) for state, suggestion in rows]
+
+
+def store_decisions(session: Session, decided: Sequence[tuple[Undecided, Decision]], *, now: datetime) -> None:
+    """Appends decisions and brings their pairs up to date."""
+    session.add_all(decision for _, decision in decided)
+    session.flush()
+    for undecided, decision in decided:
+        set_decision(undecided.state, decision, undecided.suggestion, now=now)
+    session.flush()

@@ -1,0 +1,180 @@
+"""Taking a certificate out of force: an event with the reason, and its accepted pairs back in the audit queue."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from datetime import datetime
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from annotator.types import Criterion
+from db.enums import CertificateState, Outcome, PolicyKind
+from db.models import (
+    Batch,
+    BatchPair,
+    Certificate,
+    CertificateEvent,
+    Decision,
+    Pair,
+    PairState,
+    Policy,
+    Suggestion,
+)
+from db.queries.audits import is_open, is_suspended
+from db.queries.queue import rebuild_queue
+from db.queries.standing import locked_states, set_decision
+
+_IN = 500
+
+
+def suspend_certificates(session: Session, certificates: Sequence[Certificate], *, reason: str, now: datetime) -> int:
+    """Suspends those in force and rejects anew what they accepted; returns how many pairs went back.
+
+    Pairs that a person graded keep that grade. Suspending twice changes nothing.
+    """
+    back = 0
+    fresh = [certificate for certificate in certificates if not _suspended(session, certificate.id)]
+    for certificate in fresh:
+        session.add(
+            CertificateEvent(
+                certificate_id=certificate.id, state=CertificateState.SUSPENDED, reason=reason, created_at=now
+            )
+        )
+        back += _reject_accepted(session, certificate, reason=reason, now=now)
+    session.flush()
+    for criterion in sorted({certificate.criterion for certificate in fresh}):
+        rebuild_queue(session, criterion=criterion, now=now)
+    return back
+
+
+def _suspended(session: Session, certificate_id: int) -> bool:
+    found = sa.select(Certificate.id).where(Certificate.id == certificate_id, is_suspended())
+    return session.scalar(found) is not None
+
+
+def _reject_accepted(session: Session, certificate: Certificate, *, reason: str, now: datetime) -> int:
+    accepted = session.execute(
+        sa.select(PairState.pair_id, Decision.policy_id)
+        .join(Decision, Decision.id == PairState.decision_id)
+        .where(
+            PairState.criterion == certificate.criterion,
+            PairState.outcome == Outcome.ACCEPTED,
+            Decision.certificate_id == certificate.id,
+        )
+        .order_by(PairState.pair_id)
+    ).all()
+    policies = {pair_id: policy_id for pair_id, policy_id in accepted}
+    states = locked_states(session, pair_ids=list(policies), criterion=certificate.criterion, now=now)
+    rejected = []
+    for pair_id, state in states.items():
+        if state.suggestion_id is None:
+            continue
+        decision = Decision(
+            pair_id=pair_id,
+            criterion=certificate.criterion,
+            suggestion_id=state.suggestion_id,
+            policy_id=policies[pair_id],
+            outcome=Outcome.REJECTED,
+            why=f"certificate {certificate.id} is suspended: {reason}",
+            created_at=now,
+        )
+        session.add(decision)
+        rejected.append((state, decision))
+    session.flush()
+    for state, decision in rejected:
+        set_decision(state, decision, session.get_one(Suggestion, decision.suggestion_id), now=now)
+    session.flush()
+    return len(rejected)
+
+
+def void_batches(session: Session, batches: Sequence[Batch], *, reason: str, now: datetime) -> None:
+    """Closes open batches without a certificate: what they froze is not what holds any more. Their audits are spent."""
+    for batch in batches:
+        for relevant_class in (False, True):
+            session.add(
+                Certificate(
+                    batch_hash=batch.hash,
+                    batch_id=batch.id,
+                    judge_id=batch.judge_id,
+                    calibrator_id=batch.calibrator_id,
+                    criterion=batch.criterion,
+                    relevant_class=relevant_class,
+                    epsilon=batch.epsilon,
+                    delta=batch.delta,
+                    n_audits=0,
+                    n_errors=0,
+                    threshold=None,
+                    coverage=0.0,
+                    recall_relevant=None,
+                    details={"void": reason},
+                    created_at=now,
+                )
+            )
+    session.flush()
+    for criterion in sorted({batch.criterion for batch in batches}):
+        rebuild_queue(session, criterion=criterion, now=now)
+
+
+def suspend_replaced(session: Session, *, pair_ids: Collection[int], criterion: Criterion, now: datetime) -> None:
+    """To be called before other suggestions take the place of these pairs' current ones.
+
+    Suspends the certificates under which any of the pairs is accepted (what a certificate rejected may be proposed anew
+    by another judge), and closes the open batches that froze one of them.
+    """
+    certificates: dict[int, Certificate] = {}
+    batches: dict[int, Batch] = {}
+    wanted = sorted(set(pair_ids))
+    for start in range(0, len(wanted), _IN):
+        some = wanted[start : start + _IN]
+        for found in session.scalars(_in_force(criterion).where(PairState.pair_id.in_(some)).distinct()):
+            certificates[found.id] = found
+        for batch in session.scalars(_open(criterion).where(BatchPair.pair_id.in_(some)).distinct()):
+            batches[batch.id] = batch
+    reason = "another suggestion took the place of one that it rests on (another judge, model or prompt)"
+    suspend_certificates(session, list(certificates.values()), reason=reason, now=now)
+    void_batches(session, list(batches.values()), reason=reason, now=now)
+
+
+def suspend_for_definition(session: Session, query_ids: Collection[int], now: datetime) -> None:
+    """To be called when the definition of these queries changes: what was certified under the older one no longer is.
+
+    Suspends the certificates under which a pair of them is accepted, and closes the open batches that hold one.
+    """
+    certificates: dict[int, Certificate] = {}
+    batches: dict[int, Batch] = {}
+    wanted = sorted(set(query_ids))
+    for criterion in Criterion:
+        for start in range(0, len(wanted), _IN):
+            some = wanted[start : start + _IN]
+            of_queries = Pair.query_id.in_(some)
+            accepted = _in_force(criterion).join(Pair, Pair.id == PairState.pair_id).where(of_queries)
+            for found in session.scalars(accepted.distinct()):
+                certificates[found.id] = found
+            frozen = _open(criterion).join(Pair, Pair.id == BatchPair.pair_id).where(of_queries)
+            for batch in session.scalars(frozen.distinct()):
+                batches[batch.id] = batch
+    reason = "the definition of a query changed"
+    suspend_certificates(session, list(certificates.values()), reason=reason, now=now)
+    void_batches(session, list(batches.values()), reason=reason, now=now)
+
+
+def _in_force(criterion: Criterion) -> sa.Select[Certificate]:
+    return (
+        sa.select(Certificate)
+        .join(Decision, Decision.certificate_id == Certificate.id)
+        .join(PairState, PairState.decision_id == Decision.id)
+        .join(Policy, Policy.id == Decision.policy_id)
+        .where(
+            Certificate.criterion == criterion,
+            PairState.outcome == Outcome.ACCEPTED,
+            Policy.kind == PolicyKind.CERTIFIED,
+            ~is_suspended(),
+        )
+    )
+
+
+def _open(criterion: Criterion) -> sa.Select[Batch]:
+    return (
+        sa.select(Batch).join(BatchPair, BatchPair.batch_id == Batch.id).where(Batch.criterion == criterion, is_open())
+    )
