@@ -63,6 +63,14 @@ def worth(text: str) -> int:
     return int(text.rsplit("worth ", 1)[1])
 
 
+def order_of(proposal: Proposal) -> list[int]:
+    """The pair ids in the order shown, as the proposal's context has them."""
+    assert proposal.context is not None
+    order = proposal.context["order"]
+    assert isinstance(order, list)
+    return order
+
+
 def by_pair(results: list[Proposal | JudgeFailure]) -> dict[int, Proposal]:
     assert all(isinstance(result, Proposal) for result in results), results
     return {result.pair_id: result for result in results if isinstance(result, Proposal)}
@@ -79,9 +87,9 @@ def test_a_pool_is_one_call_and_each_pair_gets_the_grade_of_its_own_passage() ->
         **{100 + n: n % 4 for n in range(9)},
         **{200 + n: n % 4 for n in range(5)},
     }
-    order = found[100].context["order"]  # type: ignore[index]
-    assert sorted(order) == [100 + n for n in range(9)]  # type: ignore[call-overload]
-    assert order != sorted(order)  # type: ignore[call-overload]
+    order = order_of(found[100])
+    assert sorted(order) == [100 + n for n in range(9)]
+    assert order != sorted(order)
 
 
 def test_the_order_shown_is_of_chance_the_same_each_time_and_free_of_the_retrieval_order() -> None:
@@ -139,8 +147,8 @@ def test_token_confidence_is_that_of_each_passages_own_grade() -> None:
     with ScriptedLLM(answer) as server:
         requests = pool(count=3)
         found = by_pair(collect(judge_at(server), requests))
-    order = found[100].context["order"]  # type: ignore[index]
-    assert [found[pair].confidence for pair in order] == pytest.approx([0.6, 0.7, 0.8])  # type: ignore[attr-defined]
+    order = order_of(found[100])
+    assert [found[pair].confidence for pair in order] == pytest.approx([0.6, 0.7, 0.8])
     assert {p.confidence_kind for p in found.values()} == {ConfidenceKind.TOKEN}
 
 
