@@ -32,7 +32,7 @@ _COLUMNS = {"slope": ("raw",), "sides": ("irrelevant.raw", "relevant.raw", "side
 PENALTIES = (32.0, 8.0, 2.0, 0.5)
 """How strongly coefficients are held at the raw confidence, strongest first: 1 / variance of a normal prior."""
 
-SHIFT_PENALTY = 0.1
+SHIFT_PENALTY = 2.0
 INNER_FOLDS = 10
 DRAWS = 500
 MIN_REVIEWS = 30
@@ -121,11 +121,16 @@ class Calibrator:
                     "kind": ConfidenceKind(stored["kind"]),
                 }
             )
-            Scale(made.max_grade, made.relevant_from)
+            probe = JudgedInput(0, None, None, votes=(None,) * made.n_votes)
+            known = feature_table([probe], Scale(made.max_grade, made.relevant_from), made.kind).names
         except CalibratorInvalid:
             raise
         except (KeyError, TypeError, ValueError, AttributeError) as exc:
             raise CalibratorInvalid(f"not a stored calibrator: {exc!r}; fit it again") from exc
+        if unknown := set(made.names) - set(known):
+            raise CalibratorInvalid(
+                f"a stored calibrator uses {', '.join(sorted(unknown))}, unknown here; fit it again"
+            )
         numbers = (*made.centres, *made.scales, *made.coefficients, made.shift)
         if len({len(stored[name]) for name in several}) != 1 or not all(map(math.isfinite, numbers)):
             raise CalibratorInvalid("a stored calibrator has uneven or infinite parameters; fit it again")
