@@ -31,8 +31,8 @@ LEAST_EACH_SIDE: Final = 10
 """Fewest labelled pairs of each side to fit on; with fewer the classifier would repeat how common relevance is."""
 
 PENALTY: Final = 10.0
-"""Of a squared weight, half of it in nats, on features of unit spread. Chosen on questions of msrd train and dev: fitted
-on 20, 40 and 100 judged questions, log loss .41, .40 and .39 against .43, .41 and .40 at a penalty of 1."""
+"""Of a squared weight, half of it in nats, on features of unit spread. Chosen on questions of msrd train and dev: for
+20, 40 and 100 judged questions to fit on, log loss .41, .40 and .39 against .43, .41 and .40 at a penalty of 1."""
 
 FEATURES: Final = (
     "log_probability",
