@@ -194,12 +194,14 @@ class ScriptedLLM:
         otherwise: Behaviour | None = None,
         refuses: Iterable[str] = (),
         models: Iterable[str] = ("scripted",),
+        model_details: Mapping[str, Mapping[str, object]] | None = None,
     ) -> None:
         self._answer = script if callable(script) else None
         self._script = iter(()) if callable(script) else iter(script)
         self._otherwise = otherwise or good()
         self._refuses = frozenset(refuses)
         self._models = tuple(models)
+        self._model_details = model_details or {}
         self._lock = threading.Lock()
         self._active = 0
         self._closing = threading.Event()
@@ -248,7 +250,10 @@ class ScriptedLLM:
 
     def _get(self, handler: BaseHTTPRequestHandler) -> None:
         if handler.path.rstrip("/").endswith("/models"):
-            listed = [{"id": name, "object": "model", "created": 0, "owned_by": "tests"} for name in self._models]
+            listed = [
+                {"id": name, "object": "model", "created": 0, "owned_by": "tests", **self._model_details.get(name, {})}
+                for name in self._models
+            ]
             _send(handler, 200, {"object": "list", "data": listed})
         else:
             _send(handler, 404, {"error": {"message": f"no such path: {handler.path}", "type": "not_found"}})
