@@ -9,9 +9,9 @@ from datetime import datetime
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from annotator.types import Criterion
+from annotator.types import Criterion, JudgeKind
 from db.enums import PolicyKind, Split
-from db.models import Decision, Pair, PairState, Policy, Query, QueryCluster, Suggestion
+from db.models import Decision, JudgeRow, Pair, PairState, Policy, Query, QueryCluster, Suggestion
 from db.queries.audits import locked_pairs
 from db.queries.standing import set_decision
 
@@ -47,11 +47,12 @@ def list_undecided(session: Session, *, policy_id: int, criterion: Criterion, li
 
     Left alone are those for calibrate and held-out questions, which people judge blind, those in the sample of an open
     batch, and those about which a certified policy decided: what a certificate accepted or rejected, no other policy
-    decides anew while the suggestion is the same.
+    decides anew while the suggestion is the same. So are the retriever's, which nothing but a certificate accepts.
     """
     rows = session.execute(
         sa.select(PairState, Suggestion)
         .join(Suggestion, Suggestion.id == PairState.suggestion_id)
+        .join(JudgeRow, JudgeRow.id == Suggestion.judge_id)
         .join(Pair, Pair.id == PairState.pair_id)
         .join(Query, Query.id == Pair.query_id)
         .join(QueryCluster, QueryCluster.id == Query.cluster_id)
@@ -65,6 +66,7 @@ def list_undecided(session: Session, *, policy_id: int, criterion: Criterion, li
                 sa.and_(Decision.policy_id != policy_id, Policy.kind != PolicyKind.CERTIFIED),
             ),
             PairState.pair_id.not_in(locked_pairs(criterion)),
+            JudgeRow.kind != JudgeKind.RETRIEVER,
         )
         .order_by(PairState.pair_id)
         .limit(limit)

@@ -6,11 +6,11 @@ from collections.abc import Collection
 from datetime import datetime
 
 import sqlalchemy as sa
-from sqlalchemy.orm import Session, aliased
+from sqlalchemy.orm import Session, aliased, object_session
 
-from annotator.types import Criterion
+from annotator.types import Criterion, JudgeKind
 from db.enums import LabelSource, Outcome, ReviewAction
-from db.models import Decision, Pair, PairState, Review, Suggestion
+from db.models import Decision, JudgeRow, Pair, PairState, Review, Suggestion
 
 GRADING = (ReviewAction.GRADE, ReviewAction.ADJUDICATE)
 
@@ -66,8 +66,15 @@ def locked_states(
 
 def set_decision(state: PairState, decision: Decision, suggestion: Suggestion, *, now: datetime) -> None:
     """Records the latest decision about a pair's current suggestion; a person's grade stays above it."""
+    accepted = decision.outcome is Outcome.ACCEPTED
+    source = accepted_source(suggestion) if accepted else None
     state.decision_id, state.outcome, state.updated_at = decision.id, decision.outcome, now
     if state.review_id is None:
-        accepted = decision.outcome is Outcome.ACCEPTED
-        state.curated_grade = suggestion.grade if accepted else None
-        state.curated_source = LabelSource.ACCEPTED if accepted else None
+        state.curated_grade, state.curated_source = suggestion.grade if accepted else None, source
+
+
+def accepted_source(suggestion: Suggestion) -> LabelSource:
+    """Who stands behind a suggestion that is accepted: the retriever itself, or another judge."""
+    session = object_session(suggestion)
+    judge = None if session is None else session.get(JudgeRow, suggestion.judge_id)
+    return LabelSource.SELF if judge is not None and judge.kind is JudgeKind.RETRIEVER else LabelSource.ACCEPTED

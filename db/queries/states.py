@@ -10,7 +10,14 @@ from sqlalchemy.orm import Session
 from annotator.types import Criterion
 from db.enums import LabelSource, Outcome, ReviewAction
 from db.models import PairState, Suggestion
-from db.queries.standing import GRADING, get_standing_review, locked_states, set_decision, standing_reviews
+from db.queries.standing import (
+    GRADING,
+    accepted_source,
+    get_standing_review,
+    locked_states,
+    set_decision,
+    standing_reviews,
+)
 from db.queries.suspending import suspend_replaced
 
 __all__ = [
@@ -40,7 +47,8 @@ def refresh_state(session: Session, *, pair_id: int, criterion: Criterion, now: 
         state.curated_source = LabelSource.ADJUDICATED if adjudicated else LabelSource.HUMAN
     elif state.outcome is Outcome.ACCEPTED and state.suggestion_id is not None:
         suggestion = session.get_one(Suggestion, state.suggestion_id)
-        state.curated_grade, state.curated_source = suggestion.grade, LabelSource.ACCEPTED
+        source = accepted_source(suggestion)
+        state.curated_grade, state.curated_source = suggestion.grade, source
     state.updated_at = now
     session.flush()
     return state
@@ -58,7 +66,7 @@ def set_suggestions(
     for suggestion in suggestions:
         state = states[suggestion.pair_id]
         state.suggestion_id, state.decision_id, state.outcome = suggestion.id, None, None
-        if state.curated_source is LabelSource.ACCEPTED:
+        if state.curated_source in (LabelSource.ACCEPTED, LabelSource.SELF):
             state.curated_grade, state.curated_source = None, None
         state.updated_at = now
     session.flush()
