@@ -1,4 +1,6 @@
-"""Policies that accept or reject a proposal. The certified rule lives elsewhere; nothing here keeps an error bound."""
+"""Policies that accept or reject. A bare threshold keeps no error bound; a certified one applies what `certificate`
+found for one frozen batch, and nothing else.
+"""
 
 from __future__ import annotations
 
@@ -67,8 +69,7 @@ class BareThreshold:
     @property
     def version(self) -> str:
         """First 16 hexadecimal digits of the SHA-256 of the parameters."""
-        canonical = json.dumps(dict(self.parameters), sort_keys=True, separators=(",", ":"))
-        return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+        return _version(self.parameters)
 
     def decide(self, proposal: Proposal, scale: Scale) -> Decision:
         """Accepted or rejected, and why."""
@@ -85,3 +86,47 @@ class BareThreshold:
         if proposal.confidence >= threshold:
             return Decision(Outcome.ACCEPTED, f"uncertified: {measured}, at least the bare threshold {threshold:g}")
         return Decision(Outcome.REJECTED, f"{measured}, below the bare threshold {threshold:g}")
+
+
+@dataclass(frozen=True, slots=True)
+class CertifiedThreshold:
+    """Accepts a frozen suggestion whose calibrated confidence reaches the certified threshold of its class.
+
+    batch: hash of the one batch that it may decide on. A threshold of None: nothing of that class is certified. Grades
+    between are no class of their own: what is certified is the side, relevant or not.
+    """
+
+    batch: str
+    threshold_irrelevant: float | None
+    threshold_relevant: float | None
+    epsilon: float
+    delta: float
+
+    @property
+    def parameters(self) -> Mapping[str, str | int | float | bool | None]:
+        """What the version is the hash of."""
+        return {"policy": "certified threshold", **asdict(self)}
+
+    @property
+    def version(self) -> str:
+        """First 16 hexadecimal digits of the SHA-256 of the parameters."""
+        return _version(self.parameters)
+
+    def decide(self, *, relevant: bool, confidence: float, audited: bool) -> Decision:
+        """Accepted or rejected, and why; an audited pair carries the person's grade and is never accepted by itself."""
+        side = "relevant" if relevant else "not relevant"
+        threshold = self.threshold_relevant if relevant else self.threshold_irrelevant
+        measured = f"{side} with calibrated confidence {confidence:.3f}"
+        if audited:
+            return Decision(Outcome.REJECTED, "audited blind: a person's grade stands here")
+        if threshold is None:
+            return Decision(Outcome.REJECTED, f"{measured}; nothing of this class is certified at {self.epsilon:.0%}")
+        if confidence >= threshold:
+            promise = f"at most {self.epsilon:.0%} wrong with confidence {1 - self.delta / 2:.1%}"
+            return Decision(Outcome.ACCEPTED, f"certified: {measured}, at least {threshold:.3f}; {promise}")
+        return Decision(Outcome.REJECTED, f"{measured}, below the certified threshold {threshold:.3f}")
+
+
+def _version(parameters: Mapping[str, str | int | float | bool | None]) -> str:
+    canonical = json.dumps(dict(parameters), sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()[:16]

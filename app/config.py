@@ -42,6 +42,8 @@ class Settings(BaseSettings):
     judge: Literal["auto", "local", "llm"] = "auto"
     accept_relevant: Probability = 0.9
     accept_irrelevant: Probability = 0.9
+    spot_check_share: Probability = 0.02
+    train_on_proposed: bool = True
 
     openai_api_key: SecretStr | None = Field(
         None, validation_alias=AliasChoices("OPENAI_API_KEY", "RELABEL_OPENAI_API_KEY")
@@ -53,6 +55,9 @@ class Settings(BaseSettings):
     llm_concurrency: Annotated[int, Field(ge=1, le=512)] = 16
     llm_timeout_seconds: Annotated[float, Field(gt=0)] = 60.0
     llm_max_completion_tokens: Annotated[int, Field(ge=16)] = 300
+    llm_requests_per_minute: Annotated[float, Field(gt=0)] | None = None
+    llm_cap_usd: Annotated[float, Field(gt=0)] | None = None
+    llm_cap_tokens: Annotated[int, Field(gt=0, le=2_000_000_000)] | None = None
     llm_price_in_per_million_usd: Annotated[float, Field(ge=0)] | None = None
     llm_price_out_per_million_usd: Annotated[float, Field(ge=0)] | None = None
 

@@ -18,6 +18,7 @@ from annotator.types import Criterion
 from app.bootstrap import Workspace
 from app.errors import Conflict, InputInvalid
 from app.services.labels import check_grade, concealed, pair_view
+from app.services.spot_checks import watch
 from app.services.views import Card, ReviewProgress, ScaleView, UndoneView
 from db.enums import ReviewAction, Visibility
 from db.models import Lease, Pair, PairState, Passage, Person, Query, QueueEntry, Review
@@ -209,6 +210,7 @@ def _answer(
             answered = session.scalar(sa.select(Review.id).where(Review.card == card)) is not None
             what = "This card was already graded." if answered else "This card is no longer yours; it was given on."
             raise Conflict(f"card {card} of {person} cannot be answered", user_message=what)
+        audited = get_blind_pair(session, pair_id=lease.pair_id, criterion=lease.criterion)
         session.add(
             Review(
                 pair_id=lease.pair_id,
@@ -227,6 +229,8 @@ def _answer(
         session.flush()
         if action in GRADING:
             refresh_state(session, pair_id=lease.pair_id, criterion=lease.criterion, now=now)
+            if audited is not None and audited.certificate_id is not None and lease.visibility is Visibility.BLIND:
+                watch(session, certificate_id=audited.certificate_id, scale=workspace.scale, now=now)
         session.delete(lease)
 
 

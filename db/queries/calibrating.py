@@ -1,0 +1,192 @@
+"""Judges, what they proposed with which confidence, and the blind reviews that calibrators are fitted on."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from annotator.types import ConfidenceKind, Criterion
+from db.enums import Split, Visibility
+from db.errors import NotFound
+from db.models import Calibrator, Candidate, JudgeRow, Pair, PairState, Query, QueryCluster, Review, Suggestion
+from db.queries.audits import locked_pairs
+from db.queries.standing import GRADING, standing_reviews
+
+
+@dataclass(frozen=True, slots=True)
+class JudgedRow:
+    """One readable suggestion with all that a calibrator may look at, but for the retrieval hits."""
+
+    pair_id: int
+    query_id: int
+    suggestion_id: int
+    grade: int
+    confidence: float | None
+    kind: ConfidenceKind | None
+    distribution: tuple[float, ...] | None
+    context: dict[str, Any] | None
+    rank: int | None
+    pool_size: int | None
+
+
+JUDGED_COLUMNS = (
+    Suggestion.pair_id,
+    Pair.query_id,
+    Suggestion.id.label("suggestion_id"),
+    Suggestion.grade,
+    Suggestion.confidence,
+    Suggestion.confidence_kind,
+    Suggestion.grade_distribution,
+    Suggestion.context,
+    Candidate.rank,
+    Candidate.pool_size,
+)
+
+
+def judged_row(row: Any) -> JudgedRow:
+    """A row of `JUDGED_COLUMNS` as a value."""
+    distribution = row.grade_distribution
+    return JudgedRow(
+        pair_id=row.pair_id,
+        query_id=row.query_id,
+        suggestion_id=row.suggestion_id,
+        grade=row.grade,
+        confidence=row.confidence,
+        kind=row.confidence_kind,
+        distribution=None if distribution is None else tuple(float(p) for p in distribution),
+        context=row.context,
+        rank=row.rank,
+        pool_size=row.pool_size,
+    )
+
+
+def list_reviewed(
+    session: Session, *, judge_id: int, kind: ConfidenceKind, criterion: Criterion, splits: Collection[Split]
+) -> list[tuple[JudgedRow, int]]:
+    """What a judge proposed with one kind of confidence, each with the grade a person gave blind, in pair order.
+
+    The latest proposal of the judge, whether current or not, and the latest blind review that stands. Reviews given
+    after the suggestion was shown, those in the sample of an open batch and those of held-out questions never count.
+    """
+    latest = (
+        sa.select(sa.func.max(Suggestion.id))
+        .where(Suggestion.judge_id == judge_id, Suggestion.criterion == criterion, Suggestion.grade.is_not(None))
+        .group_by(Suggestion.pair_id)
+    )
+    blind = (
+        standing_reviews(criterion)
+        .where(Review.visibility == Visibility.BLIND, Review.action.in_(GRADING))
+        .with_only_columns(Review.pair_id, sa.func.max(Review.id).label("id"))
+        .group_by(Review.pair_id)
+        .subquery()
+    )
+    rows = session.execute(
+        sa.select(*JUDGED_COLUMNS, Review.grade.label("human"))
+        .select_from(Suggestion)
+        .join(Pair, Pair.id == Suggestion.pair_id)
+        .join(Query, Query.id == Pair.query_id)
+        .join(QueryCluster, QueryCluster.id == Query.cluster_id)
+        .join(blind, blind.c.pair_id == Pair.id)
+        .join(Review, Review.id == blind.c.id)
+        .outerjoin(Candidate, Candidate.pair_id == Pair.id)
+        .where(
+            Suggestion.id.in_(latest),
+            Suggestion.confidence_kind == kind,
+            QueryCluster.split.in_([split for split in splits if split is not Split.HELD_OUT]),
+            Pair.id.not_in(locked_pairs(criterion)),
+        )
+        .order_by(Pair.id)
+    )
+    return [(judged_row(row), int(row.human)) for row in rows]
+
+
+def get_judge_or_raise(session: Session, judge_id: int) -> JudgeRow:
+    """The judge of that id.
+
+    Raises:
+        NotFound: there is none.
+    """
+    judge = session.get(JudgeRow, judge_id)
+    if judge is None:
+        raise NotFound(f"there is no judge {judge_id}", user_message="This judge is not in the workspace.")
+    return judge
+
+
+def list_judges(session: Session, *, criterion: Criterion) -> list[tuple[JudgeRow, int]]:
+    """Every judge that ever proposed, and on how many train pairs its suggestion is the current one; most first."""
+    current = (
+        sa.select(Suggestion.judge_id, sa.func.count().label("n"))
+        .join(PairState, PairState.suggestion_id == Suggestion.id)
+        .join(Pair, Pair.id == Suggestion.pair_id)
+        .join(Query, Query.id == Pair.query_id)
+        .join(QueryCluster, QueryCluster.id == Query.cluster_id)
+        .where(PairState.criterion == criterion, QueryCluster.split == Split.TRAIN)
+        .group_by(Suggestion.judge_id)
+        .subquery()
+    )
+    number = sa.func.coalesce(current.c.n, 0)
+    rows = session.execute(
+        sa.select(JudgeRow, number)
+        .outerjoin(current, current.c.judge_id == JudgeRow.id)
+        .where(
+            JudgeRow.criterion == criterion,
+            sa.exists().where(Suggestion.judge_id == JudgeRow.id, Suggestion.criterion == criterion),
+        )
+        .order_by(number.desc(), JudgeRow.id.desc())
+    )
+    return [(judge, int(n)) for judge, n in rows]
+
+
+def main_kind(session: Session, judge_id: int) -> ConfidenceKind | None:
+    """The kind of most of a judge's confidences; None when it gave none."""
+    return session.scalar(
+        sa.select(Suggestion.confidence_kind)
+        .where(Suggestion.judge_id == judge_id, Suggestion.confidence_kind.is_not(None))
+        .group_by(Suggestion.confidence_kind)
+        .order_by(sa.func.count().desc(), Suggestion.confidence_kind)
+        .limit(1)
+    )
+
+
+def get_calibrator(session: Session, *, judge_id: int, kind: ConfidenceKind, criterion: Criterion) -> Calibrator | None:
+    """The newest calibrator of a judge and kind, which is the one that holds; None: uncalibrated."""
+    return session.scalar(
+        sa.select(Calibrator)
+        .where(Calibrator.judge_id == judge_id, Calibrator.confidence_kind == kind, Calibrator.criterion == criterion)
+        .order_by(Calibrator.id.desc())
+        .limit(1)
+    )
+
+
+def list_calibrators(session: Session, *, criterion: Criterion) -> list[Calibrator]:
+    """The calibrator that holds for each judge and kind."""
+    newest = (
+        sa.select(sa.func.max(Calibrator.id))
+        .where(Calibrator.criterion == criterion)
+        .group_by(Calibrator.judge_id, Calibrator.confidence_kind)
+    )
+    return list(session.scalars(sa.select(Calibrator).where(Calibrator.id.in_(newest)).order_by(Calibrator.id)))
+
+
+def median_seconds(session: Session, *, criterion: Criterion, at_most: float) -> tuple[float | None, int]:
+    """The median time of the blind reviews that stand, in seconds, and of how many; longer ones are pauses."""
+    found = session.scalars(
+        standing_reviews(criterion)
+        .where(
+            Review.visibility == Visibility.BLIND,
+            Review.action.in_(GRADING),
+            Review.seconds.is_not(None),
+            Review.seconds > 0,
+            Review.seconds <= at_most,
+        )
+        .with_only_columns(Review.seconds)
+    )
+    seconds = sorted(value for value in found if value is not None)
+    if not seconds:
+        return None, 0
+    middle = len(seconds) // 2
+    return (seconds[middle] if len(seconds) % 2 else (seconds[middle - 1] + seconds[middle]) / 2), len(seconds)
