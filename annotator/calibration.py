@@ -291,11 +291,19 @@ class _Design:
     def standards(self) -> list[tuple[str, tuple[float, float]]]:
         return list(zip(self.names, zip(self.centres.tolist(), self.scales.tolist(), strict=True), strict=True))
 
-    def fit(self, offset: Floats, y: Floats, penalty: float, rows: NDArray[np.int64] | None = None) -> Floats:
+    def fit(
+        self,
+        offset: Floats,
+        y: Floats,
+        penalty: float,
+        *,
+        rows: NDArray[np.int64] | None = None,
+        start: Floats | None = None,
+    ) -> Floats:
         penalties = np.array([SHIFT_PENALTY, *(penalty for _ in self.names)])
         lowest = np.array([-math.inf, *map(lowest_coefficient, self.names)])
         at = slice(None) if rows is None else rows
-        return fit_shrunk_logistic(self.matrix[at], offset[at], y[at], penalties=penalties, lowest=lowest)
+        return fit_shrunk_logistic(self.matrix[at], offset[at], y[at], penalties=penalties, lowest=lowest, start=start)
 
 
 def _designs(table: FeatureTable, forms: Sequence[str]) -> dict[str, _Design]:
@@ -328,9 +336,10 @@ def _weights(
     losses = np.zeros((len(members), len(y)))
     for m, (form, penalty) in enumerate(members):
         design = designs[form]
+        whole = design.fit(offset, y, penalty)
         for part in range(int(fold.max()) + 1):
             inside, outside = np.flatnonzero(fold != part), np.flatnonzero(fold == part)
-            beta = design.fit(offset, y, penalty, inside)
+            beta = design.fit(offset, y, penalty, rows=inside, start=whole)
             losses[m, outside] = log_loss(offset[outside] + design.matrix[outside] @ beta, y[outside])
     by_query = np.stack([np.bincount(row_query, weights=loss) for loss in losses])
     draws = np.random.default_rng(0).dirichlet(np.ones(len(number)), size=DRAWS) * len(number)

@@ -101,11 +101,11 @@ def measure(
         n_queries=len(set(queries)),
         n_relevant=int(y.sum()),
         n_correct=int(right.sum()),
-        ece=defined(lambda weights: expected_calibration_error(p, y, bins=bins, weights=weights)),
+        ece=defined(_ece_of(p, y, bins)),
         ece_if_perfect=ece_of_a_perfect_model(p, bins=bins, seed=seed)[0],
-        brier=defined(lambda weights: brier(p, y, weights=weights)),
-        auroc_correct=by_query(lambda weights: auroc(confidence, right, weights=weights, groups=folds)),
-        auroc_relevant=by_query(lambda weights: auroc(p, y, weights=weights, groups=folds)),
+        brier=defined(lambda weights: float(np.average((p - y) ** 2, weights=weights))),
+        auroc_correct=by_query(_auroc_of(confidence, right, folds)),
+        auroc_relevant=by_query(_auroc_of(p, y, folds)),
         bins=reliability_bins(p, y, bins=bins),
     )
 
@@ -123,9 +123,17 @@ def expected_calibration_error(
         InputRefused: lengths differ, or a p that is no probability.
     """
     p, y = _checked(p, y)
-    w = np.ones(len(p)) if weights is None else weights
-    gap = np.bincount(_bin_of(p, bins), weights=w * (p - y), minlength=bins)
-    return float(np.abs(gap).sum() / w.sum())
+    return _ece_of(p, y, bins)(np.ones(len(p)) if weights is None else weights)
+
+
+def _ece_of(p: Floats, y: Floats, bins: int) -> Callable[[Weights], float]:
+    """ECE as a function of the weights, binned once for all of them."""
+    place, gap = _bin_of(p, bins), p - y
+
+    def statistic(weights: Weights) -> float:
+        return float(np.abs(np.bincount(place, weights=weights * gap, minlength=bins)).sum() / weights.sum())
+
+    return statistic
 
 
 def brier(p: ArrayLike, y: ArrayLike, *, weights: Weights | None = None) -> float:
@@ -152,20 +160,30 @@ def auroc(
     Raises:
         InputRefused: lengths differ.
     """
+    return _auroc_of(score, positive, groups)(np.ones(len(np.atleast_1d(score))) if weights is None else weights)
+
+
+def _auroc_of(score: ArrayLike, positive: ArrayLike, groups: ArrayLike | None) -> Statistic:
+    """AUROC as a function of the weights, sorted once for all of them."""
     score, positive = np.asarray(score, dtype=np.float64), np.asarray(positive, dtype=np.float64)
     group = np.zeros(len(score)) if groups is None else np.asarray(groups)
     if not len(score) == len(positive) == len(group):
         raise InputRefused(f"{len(score)} scores, {len(positive)} answers and {len(group)} groups; one of each")
-    w = np.ones(len(score)) if weights is None else weights
-    won = compared = 0.0
-    for one in np.unique(group):
-        inside = group == one
-        _, place = np.unique(score[inside], return_inverse=True)
-        above = np.bincount(place, weights=(w * positive)[inside])
-        below = np.bincount(place, weights=(w * (1.0 - positive))[inside])
-        won += float(above @ (np.cumsum(below) - 0.5 * below))
-        compared += float(above.sum() * below.sum())
-    return won / compared if compared > 0.0 else None
+    levels, place = np.unique(np.column_stack([group, score]), axis=0, return_inverse=True)
+    starts = np.flatnonzero(np.r_[True, levels[1:, 0] != levels[:-1, 0]]) if len(levels) else np.zeros(0, np.int64)
+    sizes = np.diff(np.r_[starts, len(levels)])
+
+    def statistic(weights: Weights) -> float | None:
+        if not len(levels):
+            return None
+        above = np.bincount(place, weights=weights * positive, minlength=len(levels))
+        below = np.bincount(place, weights=weights * (1.0 - positive), minlength=len(levels))
+        sums = np.add.reduceat(below, starts)
+        before = np.cumsum(below) - np.repeat(np.cumsum(sums) - sums, sizes)
+        compared = float(np.add.reduceat(above, starts) @ sums)
+        return float(above @ (before - 0.5 * below)) / compared if compared > 0.0 else None
+
+    return statistic
 
 
 def reliability_bins(p: ArrayLike, y: ArrayLike, *, bins: int = BINS) -> tuple[ReliabilityBin, ...]:

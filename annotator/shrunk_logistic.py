@@ -15,18 +15,25 @@ HALVINGS = 40
 
 
 def fit_shrunk_logistic(
-    features: Floats, offset: Floats, relevant: Floats, *, penalties: Floats, lowest: Floats
+    features: Floats,
+    offset: Floats,
+    relevant: Floats,
+    *,
+    penalties: Floats,
+    lowest: Floats,
+    start: Floats | None = None,
 ) -> Floats:
     """The coefficients, (d,) float64, that fit best for their size; all zero returns the offset unchanged.
 
     features: (n, d) float64. offset: (n,) float64, log-odds known beforehand. relevant: (n,) of 0.0 and 1.0.
-    penalties: (d,) float64, 0 or more. lowest: (d,) float64, at most 0, −inf where a coefficient is free.
+    penalties: (d,) float64, 0 or more. lowest: (d,) float64, at most 0, −inf where a coefficient is free. start: (d,)
+    float64, where to begin; a near answer saves steps.
 
     Formula: argmin over β ≥ lowest of Σ_i [ln(1 + e^{η_i}) − y_i η_i] + ½ Σ_j penalty_j β_j², η = offset + Xβ; Newton
     steps on the coefficients that are not held at their bound, halved until the sum falls.
     Source: penalised logistic regression with an offset is textbook; shrinking toward the raw confidence is our choice.
     """
-    beta = np.zeros(features.shape[1])
+    beta = np.zeros(features.shape[1]) if start is None else np.maximum(start, lowest)
     loss = _loss(features, offset, relevant, penalties, beta)
     for _ in range(MOST_STEPS):
         eta = offset + features @ beta

@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import typer
 
-from app.verbs import data, labels, looking, models, running
+from app.verbs import data, judging, labels, looking, models, questions, running
 
 cli = typer.Typer(
     name="relabel",
@@ -27,14 +27,17 @@ VERBS: dict[str, Callable[..., None]] = {
     "demo": running.demo,
     "init": running.init,
     "import": data.import_,
+    "questions": questions.questions,
     "pool": labels.pool,
     "label": labels.label,
+    "costs": labels.costs,
     "serve": running.serve,
     "worker": running.worker,
     "train": models.train,
     "evaluate": models.evaluate,
     "promote": models.promote,
     "rollback": models.rollback,
+    "compare": judging.compare,
     "search": looking.search,
     "export": data.export,
     "status": looking.status,

@@ -45,7 +45,7 @@ def test_an_overconfident_judge_is_brought_down_where_it_is_wrong_and_only_there
 def test_few_reviews_move_the_raw_confidence_less_than_many() -> None:
     """Disaster: 30 reviews with luck in them turned into certainty."""
     inputs, relevant, queries, truth = overconfident(1200)
-    raw = np.where([one.grade >= 2 for one in inputs], [one.confidence for one in inputs], 0.0)
+    raw = np.array([float(one.confidence or 0.0) if one.grade >= 2 else 0.0 for one in inputs])
     few = fit_calibrator(inputs[:40], relevant[:40], queries[:40], scale=SCALE, kind=VERBAL).p_relevant(inputs)
     many = fit_calibrator(inputs, relevant, queries, scale=SCALE, kind=VERBAL).p_relevant(inputs)
     sure = raw == 1.0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from annotator.calibration_measures import (
@@ -45,6 +45,7 @@ def test_auroc_counts_ties_one_half() -> None:
     assert auroc([0.5, 0.6], [1, 1]) is None
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 5), st.booleans()), min_size=2, max_size=40))
 def test_auroc_equals_scikit_learns(rows: list[tuple[int, bool]]) -> None:
     """Disaster: an AUROC of our own making."""
