@@ -13,6 +13,7 @@ from annotator.types import Criterion, JudgeKind
 from db.enums import PolicyKind, Split
 from db.models import Decision, JudgeRow, Pair, PairState, Policy, Query, QueryCluster, Suggestion
 from db.queries.audits import locked_pairs
+from db.queries.definitions import is_stale
 from db.queries.standing import set_decision
 
 
@@ -47,7 +48,8 @@ def list_undecided(session: Session, *, policy_id: int, criterion: Criterion, li
 
     Left alone are those for calibrate and held-out questions, which people judge blind, those in the sample of an open
     batch, and those about which a certified policy decided: what a certificate accepted or rejected, no other policy
-    decides anew while the suggestion is the same. So are the retriever's, which nothing but a certificate accepts.
+    decides anew while the suggestion is the same. So are the retriever's, which nothing but a certificate accepts, and
+    stale ones, which wait for their judge to see the definition that holds now.
     """
     rows = session.execute(
         sa.select(PairState, Suggestion)
@@ -67,6 +69,7 @@ def list_undecided(session: Session, *, policy_id: int, criterion: Criterion, li
             ),
             PairState.pair_id.not_in(locked_pairs(criterion)),
             JudgeRow.kind != JudgeKind.RETRIEVER,
+            ~is_stale(),
         )
         .order_by(PairState.pair_id)
         .limit(limit)

@@ -13,6 +13,7 @@ from app.services.importing.seen import Sight
 from app.services.near_duplicates import NearDuplicates, plan_splits, strictest, text_key
 from db.enums import Split
 from db.queries import corpus
+from db.queries.definitions import drop_acceptance
 
 PASSAGE, QUERY, REFUSED_PASSAGE, REFUSED_QUERY = "passage", "query", "refused passage", "refused query"
 """What keys in the run's memory are about; judgements of the same import that name a refused id mean another text."""
@@ -173,9 +174,14 @@ def _write_query_batch(
     corpus.add_queries(session, rows, source_id=run.source_id, now=run.now)
     defined = [row for row in kept if row.definition]
     ids = corpus.query_ids(session, [row.external_id for row in defined]) if defined else {}
-    for row in defined:
-        if corpus.add_definition(session, query_id=ids[row.external_id], text=row.definition or "", now=run.now):
-            run.counts["definitions"] += 1
+    redefined = [
+        ids[row.external_id]
+        for row in defined
+        if corpus.add_definition(session, query_id=ids[row.external_id], text=row.definition or "", now=run.now)
+    ]
+    run.counts["definitions"] += len(redefined)
+    if redefined:
+        drop_acceptance(session, redefined, now=run.now)
 
 
 def _correct_query(
