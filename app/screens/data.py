@@ -13,10 +13,11 @@ import streamlit as st
 from app import state
 from app.components.badges import sources_text
 from app.components.problems import OURS, sentence, show_notice, told
+from app.components.questions import show_question_coverage
 from app.components.table import show_table
 from app.components.text import counted, literal
 from app.components.uploads import packed, write_uploads
-from app.services import data, exporting, importing
+from app.services import data, exporting, importing, question_coverage
 from app.services.views import DataView, ImportReport, LineProblem
 from db.enums import Split
 
@@ -50,6 +51,9 @@ def draw() -> None:
     with right:
         _export(empty=not view.n_passages)
     _sources(view)
+    coverage = question_coverage.get_coverage(state.get_workspace())
+    if coverage is not None:
+        show_question_coverage(coverage)
 
 
 def _counts(view: DataView) -> None:
