@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from annotator.judges.base import Judge
@@ -40,28 +40,62 @@ class Workspace:
         self.sessions.dispose()
 
 
-def make_judge(settings: Settings, scale: Scale, ledger: CallLedger) -> Judge:
-    """The judge that proposes: the LLM where a key or endpoint is set, else the built-in local judge.
+def make_judge(settings: Settings, scale: Scale, ledger: CallLedger, spec: Mapping[str, Any] | None = None) -> Judge:
+    """The judge that proposes: that of the spec, else the LLM where a key or endpoint is set, else the local judge.
+
+    A spec is plain JSON: {"kind": "local"}, {"kind": "pointwise", "prompt": NAME}, {"kind": "listwise", "prompt":
+    NAME}, {"kind": "utility", "method": "utilsel" or "utilrank"}, {"kind": "ensemble", "members": [SPEC, …]}; "model"
+    asks another model at the same endpoint.
 
     Raises:
-        SettingsInvalid: an LLM is asked for and neither a key nor an endpoint is set.
+        SettingsInvalid: an LLM is asked for and neither a key nor an endpoint is set, or the spec means nothing.
+        PromptInvalid: there is no such prompt.
     """
-    if not settings.has_llm:
+    spec = dict(spec or {})
+    kind = spec.pop("kind", "pointwise" if settings.has_llm else "local")
+    prompt, method, members = spec.pop("prompt", None), spec.pop("method", "utilsel"), spec.pop("members", [])
+    model = spec.pop("model", None)
+    if spec:
+        raise SettingsInvalid(f"the judge's description names what nobody knows: {', '.join(map(str, spec))}")
+    if kind == "local":
         from annotator.judges.local import LocalJudge
 
         return LocalJudge(scale)
-    from annotator.judges.openai_chat import OpenAIChatJudge
-    from annotator.prompts.loader import load_prompt
+    limit = settings.llm_max_completion_tokens
+    if kind == "ensemble":
+        from annotator.judges.ensemble import EnsembleJudge
 
-    return OpenAIChatJudge(
-        make_chat(settings, ledger),
-        prompt=load_prompt(),
-        scale=scale,
-        max_completion_tokens=settings.llm_max_completion_tokens,
-    )
+        try:
+            return EnsembleJudge([make_judge(settings, scale, ledger, member) for member in members], scale=scale)
+        except ValueError as exc:
+            raise SettingsInvalid(f"these judges make no ensemble: {exc}") from exc
+    chat = make_chat(settings, ledger, model=model)
+    if kind == "pointwise":
+        from annotator.judges.openai_chat import OpenAIChatJudge
+        from annotator.prompts.loader import load_prompt
+
+        pointwise = load_prompt(str(prompt or "pointwise_relevance"))
+        return OpenAIChatJudge(chat, prompt=pointwise, scale=scale, max_completion_tokens=limit)
+    from annotator.prompts.loader import load_text_prompt
+
+    if kind == "listwise":
+        from annotator.judges.listwise import ListwiseJudge
+
+        listwise = load_text_prompt(str(prompt or "listwise_relevance"))
+        return ListwiseJudge(chat, prompt=listwise, scale=scale, max_completion_tokens=limit)
+    if kind == "utility" and method in ("utilsel", "utilrank"):
+        from annotator.judges.utility import UtilityJudge, UtilityMethod, UtilityPrompts
+
+        prompts = UtilityPrompts(
+            load_text_prompt("relsel"), load_text_prompt("pseudo_answer"), load_text_prompt(str(method))
+        )
+        return UtilityJudge(
+            chat, prompts=prompts, method=UtilityMethod(method), scale=scale, max_completion_tokens=limit
+        )
+    raise SettingsInvalid(f"there is no judge of the kind {kind!r} ({method})")
 
 
-def make_chat(settings: Settings, ledger: CallLedger) -> ChatModel:
+def make_chat(settings: Settings, ledger: CallLedger, *, model: str | None = None) -> ChatModel:
     """The LLM that the settings name, for whoever calls one; every call goes through the ledger.
 
     Raises:
@@ -79,7 +113,7 @@ def make_chat(settings: Settings, ledger: CallLedger) -> ChatModel:
     price_in, price_out = settings.llm_price_in_per_million_usd, settings.llm_price_out_per_million_usd
     return ChatModel(
         make_client(api_key=key, base_url=settings.openai_base_url, timeout=settings.llm_timeout_seconds),
-        model=settings.llm_model,
+        model=model or settings.llm_model,
         ledger=ledger,
         concurrency=settings.llm_concurrency,
         price=None if price_in is None or price_out is None else Price(price_in, price_out),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -26,14 +27,18 @@ class CallLedger(Protocol):
     """
 
     async def begin(self, key: str, *, worst_tokens: int, worst_cost_usd: float | None) -> CachedReply | Ticket:
-        """The stored reply to the key, else a reservation of the worst case; waits for rate and concurrency limits.
+        """The stored reply to the key, else a reservation of the worst case; waits for the rate limit.
 
         Raises:
             CapReached: the worst case does not fit under the cap any more.
         """
         ...
 
-    async def settle(self, ticket: Ticket, reply: CachedReply) -> None:
+    def place(self) -> AbstractAsyncContextManager[None]:
+        """One of the places for calls under way, which all workers share; waits until one is free."""
+        ...
+
+    async def settle(self, ticket: Ticket, reply: CachedReply, *, cost_usd: float | None) -> None:
         """Stores the reply and puts what it cost in place of the worst case; durable when it returns.
 
         The key may be stored already, by another worker, and the first reply then stays.
@@ -78,10 +83,14 @@ class InMemoryCallLedger:
         self.open[ticket.id] = ticket
         return ticket
 
-    async def settle(self, ticket: Ticket, reply: CachedReply) -> None:
+    def place(self) -> AbstractAsyncContextManager[None]:
+        """There is always one: this ledger has no limit of its own."""
+        return nullcontext()
+
+    async def settle(self, ticket: Ticket, reply: CachedReply, *, cost_usd: float | None) -> None:
         """Stores the reply unless one is stored already, and counts its tokens."""
         del self.open[ticket.id]
-        self.tokens_spent += reply.prompt_tokens + reply.completion_tokens
+        self.tokens_spent += tokens_used(ticket, reply)
         self.replies.setdefault(ticket.key, reply)
 
     async def abandon(self, ticket: Ticket, *, may_have_cost: bool) -> None:
@@ -89,3 +98,10 @@ class InMemoryCallLedger:
         del self.open[ticket.id]
         if may_have_cost:
             self.tokens_spent += ticket.worst_tokens
+
+
+def tokens_used(ticket: Ticket, reply: CachedReply) -> int:
+    """The tokens that a reply is known to have used; its worst case where the server named none."""
+    if reply.prompt_tokens <= 0:
+        return ticket.worst_tokens
+    return reply.prompt_tokens + reply.completion_tokens

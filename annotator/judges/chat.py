@@ -233,7 +233,7 @@ class ChatSession:
     async def _until_answered(self, key: str, request: ChatRequest) -> Answer:
         attempt = 0
         while True:
-            outcome = await self._in_a_slot(key, request)
+            outcome = await self._attempt(key, request)
             if isinstance(outcome, Answer):
                 return outcome
             if outcome.unavailable is not None:
@@ -249,43 +249,57 @@ class ChatSession:
                 raise CallFailed(f"gave up after {attempt} attempts: {outcome.reason}", retryable=True)
             await self._model.sleep(wait)
 
-    async def _in_a_slot(self, key: str, request: ChatRequest) -> Answer | _Refusal:
-        """One attempt, with as many calls as it takes to learn what the server understands; each is reserved alone."""
+    async def _attempt(self, key: str, request: ChatRequest) -> Answer | _Refusal:
+        """One attempt, reserved before and settled after; a call that the server did not understand is part of it."""
         ledger = self._model.ledger
         worst_tokens, worst_cost = self._model.worst_case(request)
-        features = Features()
-        async with AsyncExitStack() as slot:
-            await slot.enter_async_context(self._slots)
-            while True:
-                if self._unavailable is not None:
-                    raise self._unavailable
-                if self._stopping:
-                    raise CallStopped
-                ticket = await ledger.begin(key, worst_tokens=worst_tokens, worst_cost_usd=worst_cost)
-                if isinstance(ticket, CachedReply):
-                    return Answer(ticket, key, cached=True, cost_usd=0.0)
-                if self._stopping:
-                    await ledger.abandon(ticket, may_have_cost=False)
-                    raise CallStopped
-                with _counted():
-                    features = features.common_with(self._model.features)
-                    outcome = await self._call(request, features)
-                    if isinstance(outcome, CachedReply):
-                        # Remembered only now that it helped: an error may name a field just because it repeats a
-                        # passage.
-                        self._model.learn(_learnt(features, request=request, reply=outcome))
-                        await slot.aclose()  # before the wait for the disk, so that the next call shares the commit
-                        await ledger.settle(ticket, outcome)
-                        return Answer(outcome, key, cached=False, cost_usd=self._cost(outcome))
+        self._raise_if_over()
+        ticket = await ledger.begin(key, worst_tokens=worst_tokens, worst_cost_usd=worst_cost)
+        if isinstance(ticket, CachedReply):
+            return Answer(ticket, key, cached=True, cost_usd=0.0)
+        async with AsyncExitStack() as place:
+            try:
+                await place.enter_async_context(self._slots)
+                await place.enter_async_context(ledger.place())
+                self._raise_if_over()
+            except BaseException:
+                await ledger.abandon(ticket, may_have_cost=False)
+                raise
+            with _counted():
+                outcome = await self._call_as_understood(request)
+                await place.aclose()  # before the wait for the disk: the next call goes out meanwhile
+                if isinstance(outcome, _Refusal):
                     await ledger.abandon(ticket, may_have_cost=outcome.may_have_cost)
-                if outcome.weaker is None:
                     return outcome
-                features = outcome.weaker
+                cost = self._cost(outcome, worst=worst_cost)
+                await ledger.settle(ticket, outcome, cost_usd=cost)
+                return Answer(outcome, key, cached=False, cost_usd=cost)
 
-    def _cost(self, reply: CachedReply) -> float | None:
+    def _raise_if_over(self) -> None:
+        if self._unavailable is not None:
+            raise self._unavailable
+        if self._stopping:
+            raise CallStopped
+
+    async def _call_as_understood(self, request: ChatRequest) -> CachedReply | _Refusal:
+        """One call, made again more simply where the server refuses a field; what it refused cost nothing."""
+        features = Features()
+        while True:
+            features = features.common_with(self._model.features)
+            outcome = await self._call(request, features)
+            if isinstance(outcome, CachedReply):
+                # Remembered only now that it helped: an error may name a field just because it repeats a passage.
+                self._model.learn(_learnt(features, request=request, reply=outcome))
+                return outcome
+            if outcome.weaker is None:
+                return outcome
+            features = outcome.weaker
+
+    def _cost(self, reply: CachedReply, *, worst: float | None) -> float | None:
+        """US dollars for this reply; its worst case where the server named no tokens."""
         price = self._model.price
-        if price is None:
-            return None
+        if price is None or reply.prompt_tokens <= 0:
+            return worst
         return price.cost(prompt_tokens=reply.prompt_tokens, completion_tokens=reply.completion_tokens)
 
     async def _call(self, request: ChatRequest, features: Features) -> CachedReply | _Refusal:

@@ -9,6 +9,8 @@ from openai.types.chat import ChatCompletion
 from annotator.confidence import TokenLogprob
 from annotator.judges.reply_cache import CachedReply
 
+_MOST_TOKENS = 2**31 - 1
+
 
 class NoReply(Exception):
     """The server answered with success, but its answer holds no reply."""
@@ -30,11 +32,16 @@ def reply_of(completion: object, *, model: str) -> CachedReply:
         text=text or choice.message.refusal or "",
         finish_reason=choice.finish_reason,
         logprobs=_digit_tokens(choice.logprobs, text) if text else None,
-        prompt_tokens=usage.prompt_tokens or 0 if usage is not None else 0,
-        completion_tokens=usage.completion_tokens or 0 if usage is not None else 0,
+        prompt_tokens=_count(usage.prompt_tokens) if usage is not None else 0,
+        completion_tokens=_count(usage.completion_tokens) if usage is not None else 0,
         model=completion.model or model,
         reasoned=bool(shown) or bool(details is not None and details.reasoning_tokens),
     )
+
+
+def _count(stated: object) -> int:
+    """A number of tokens as a server states it, in what a database takes; 0 for anything else."""
+    return min(max(stated, 0), _MOST_TOKENS) if isinstance(stated, int) else 0
 
 
 def _digit_tokens(logprobs: Any, text: str) -> tuple[TokenLogprob, ...] | None:

@@ -17,15 +17,15 @@ async def run_all(
 ) -> AsyncGenerator[Result, None]:
     """The result of `work` for each item, in order of completion; a slow taker holds the work back.
 
-    Twice as many items are in work as calls may be under way, so that one call is reserved while the reply before it is
-    still being stored; the session bounds the calls. After an exception of `work` no further call is begun; what was
-    under way is handed over before the exception is raised. Closed early, it begins no further call either, and waits
-    for those under way until their replies are stored.
+    A quarter more items are in work than calls may be under way, so that the next calls are reserved while the replies
+    before them are still being stored; the session bounds the calls. After an exception of `work` no further call is
+    begun; what was under way is handed over before the exception is raised. Closed early, it begins no further call
+    either, and waits for those under way until their replies are stored.
     """
     waiting: asyncio.Queue[Result | None] = asyncio.Queue(concurrency)
     todo = iter(items)
     crew = _Crew(session)
-    for _ in range(2 * concurrency):
+    for _ in range(concurrency + max(1, concurrency // 4)):
         count = CallCount()
         crew.workers.append((asyncio.create_task(crew.run(todo, work, waiting, count)), count))
     finished = 0

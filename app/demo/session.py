@@ -10,6 +10,7 @@ from app.bootstrap import Workspace, judge_host, make_judge
 from app.demo.loading import AuditReport, load, simulate_audits
 from app.jobs import training
 from app.services import evaluating, labelling, pooling, routing, runs
+from app.services.call_ledger import DatabaseLedger
 from app.services.indexing import Progress, ensure_live_model
 from app.services.promotion import get_live_view
 from app.services.views import RunView
@@ -28,12 +29,12 @@ def prepare(workspace: Workspace, *, bar: Bar, say: Say, limit: int | None = Non
         model = ensure_live_model(workspace)
         pooled = pooling.pool(workspace, on_index=progress)
     say(f"  {pooled.n_queries} questions searched by BM25 and {model.name}, {pooled.new:,} new candidates")
-    judge = make_judge(workspace.settings, workspace.scale, labelling.StoredReplies(workspace))
     host = judge_host(workspace.settings)
     if host is not None:
         say(f"  The passages are sent to {host} ({workspace.settings.llm_model}).")
-    with bar("Proposals") as progress:
-        labelled = labelling.label(workspace, judge, on_progress=progress)
+    with DatabaseLedger(workspace) as ledger, bar("Proposals") as progress:
+        judge = make_judge(workspace.settings, workspace.scale, ledger)
+        labelled = labelling.label(workspace, judge, ledger=ledger, on_progress=progress)
     certified = "" if judge.identity.certifiable else "; it is no LLM and its labels are uncertified"
     say(f"  {labelled.proposed:,} new proposals by {labelled.judge}{certified}")
     with bar("Decisions") as progress:

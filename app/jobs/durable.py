@@ -17,6 +17,8 @@ NAME = "relabel"
 VERSION = "1"
 """Counted up when a workflow's steps change, so that a half-done run of the old kind is not resumed by the new code."""
 TRAIN_QUEUE = "train"
+LABEL_QUEUE = "label"
+"""Label jobs wait in a line of their own: they spend their time waiting for a server, training spends the processor."""
 
 
 def _config(workspace: Workspace) -> DBOSConfig:
@@ -41,14 +43,17 @@ def launched(workspace: Workspace) -> Iterator[None]:
     DBOS(config=_config(workspace))
     try:
         DBOS.launch()
-        DBOS.register_queue(TRAIN_QUEUE, worker_concurrency=1, global_concurrency=1, polling_interval_sec=0.5)
+        for queue in (TRAIN_QUEUE, LABEL_QUEUE):
+            DBOS.register_queue(queue, worker_concurrency=1, global_concurrency=1, polling_interval_sec=0.5)
         yield
     finally:
         DBOS.destroy(destroy_registry=True, workflow_completion_timeout_sec=0)
 
 
-def enqueue(workspace: Workspace, *, workflow: str, workflow_id: str, argument: int | str) -> None:
-    """Puts one workflow on the training queue, by name; a second time with the same id changes nothing."""
+def enqueue(
+    workspace: Workspace, *, workflow: str, workflow_id: str, argument: int | str, queue: str = TRAIN_QUEUE
+) -> None:
+    """Puts one workflow on a queue, by name; a second time with the same id changes nothing."""
     _quiet()
     url = normalise_url(workspace.settings.jobs_database)
     DBOS.migrate(url)
@@ -57,7 +62,7 @@ def enqueue(workspace: Workspace, *, workflow: str, workflow_id: str, argument: 
         client.enqueue(
             {
                 "workflow_name": workflow,
-                "queue_name": TRAIN_QUEUE,
+                "queue_name": queue,
                 "workflow_id": workflow_id,
                 "app_version": VERSION,
             },

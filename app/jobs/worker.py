@@ -10,7 +10,7 @@ from filelock import FileLock, Timeout
 
 from app.bootstrap import Workspace
 from app.errors import Conflict
-from app.jobs import training
+from app.jobs import labelling, training
 from app.jobs.durable import launched
 from app.services import runs, training_work
 
@@ -35,8 +35,9 @@ def run_worker(
         ) from exc
     try:
         training_work.remove_leftovers(workspace)
-        training.register(workspace)
-        training.resume(workspace)
+        for kind in (training, labelling):
+            kind.register(workspace)
+            kind.resume(workspace)
         beating = threading.Thread(target=_beat, args=(workspace, stop), daemon=True)
         beating.start()
         with launched(workspace):

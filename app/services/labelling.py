@@ -1,4 +1,7 @@
-"""Getting proposals from a judge; resumes where it stopped. What becomes of them is `routing.py`'s."""
+"""Getting proposals from a judge, chunk by chunk: what a job has brought is stored as it comes, and it resumes there.
+
+Jobs (asked for, followed, cancelled, paid for) are in `label_jobs`; deciding on proposals is in `routing`.
+"""
 
 from __future__ import annotations
 
@@ -8,21 +11,21 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, cast
 
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
 
 from annotator.judges.base import Judge
-from annotator.judges.call_ledger import Ticket
-from annotator.judges.reply_cache import CachedReply
 from annotator.types import JudgeFailure, JudgeRequest, Proposal, RetrievalSignals
 from app.bootstrap import Workspace
+from app.services.call_ledger import DatabaseLedger
 from app.services.indexing import BM25, Progress
-from db.models import JudgeRow, LabelJob, ReplyCacheEntry
+from db.enums import RunStatus
+from db.models import JudgeRow, LabelJob
 from db.queries import candidates as pool_queries
 from db.queries import labelling as label_queries
 from db.queries.candidates import UnlabelledPair
 
 STORE_EVERY = 200
-_CHUNK = 2_000
+CHUNK = 2_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,94 +42,21 @@ class LabelReport:
     cost_usd: float | None
 
 
-class StoredReplies:
-    """The reply cache in the workspace's database; a reply is committed before it is used."""
+class Tally:
+    """Counts what one run over a job has done."""
 
-    def __init__(self, workspace: Workspace) -> None:
-        self._workspace = workspace
-
-    async def begin(self, key: str, *, worst_tokens: int, worst_cost_usd: float | None) -> CachedReply | Ticket:
-        """The reply stored under the key, or leave to ask."""
-        stored = await asyncio.to_thread(self.get, key)
-        return stored or Ticket(0, key, worst_tokens, worst_cost_usd)
-
-    async def settle(self, ticket: Ticket, reply: CachedReply) -> None:
-        """Stores the reply unless one is stored already."""
-        await asyncio.to_thread(self.put, ticket.key, reply)
-
-    async def abandon(self, ticket: Ticket, *, may_have_cost: bool) -> None:
-        """Nothing yet."""
-
-    def get(self, key: str) -> CachedReply | None:
-        """The reply stored under the key, or None."""
-        with self._workspace.sessions.read() as session:
-            entry = label_queries.get_reply(session, key)
-            return None if entry is None else CachedReply.from_json(entry.reply["reply"])
-
-    def put(self, key: str, reply: CachedReply) -> None:
-        """Stores the reply unless one is stored already."""
-        entry = ReplyCacheEntry(
-            key=key,
-            model=reply.model,
-            reply={"reply": reply.to_json()},
-            prompt_tokens=reply.prompt_tokens,
-            completion_tokens=reply.completion_tokens,
-            created_at=self._workspace.now(),
-        )
-        try:
-            with self._workspace.sessions.begin() as session:
-                if label_queries.get_reply(session, key) is None:
-                    session.add(entry)
-        except IntegrityError:  # another worker stored one a moment ago; the first stays
-            if self.get(key) is None:
-                raise
-
-
-def label(
-    workspace: Workspace,
-    judge: Judge,
-    *,
-    on_progress: Progress | None = None,
-    should_cancel: Callable[[], bool] | None = None,
-) -> LabelReport:
-    """Asks the judge for every train candidate it has not labelled; safe to stop at any moment and to repeat.
-
-    Raises:
-        JudgeUnavailable: no request can succeed with the present settings; what came before is stored.
-    """
-    with workspace.sessions.begin() as session:
-        now = workspace.now()
-        row = label_queries.ensure_judge(session, judge.identity, now=now)
-        total = pool_queries.count_unlabelled(session, judge_id=row.id, criterion=row.criterion)
-        job = LabelJob(judge_id=row.id, criterion=row.criterion, n_pairs=total, started_at=now)
-        session.add(job)
-        session.flush()
-    tally = _Tally(total=total, on_progress=on_progress)
-    after = 0
-    while should_cancel is None or not should_cancel():
-        with workspace.sessions.read() as session:
-            pairs = pool_queries.list_unlabelled(
-                session, judge_id=row.id, criterion=row.criterion, after=after, limit=_CHUNK
-            )
-        if not pairs:
-            break
-        after = pairs[-1].pair_id
-        asyncio.run(_label_chunk(workspace, judge, pairs, row=row, job=job, tally=tally, should_cancel=should_cancel))
-    with workspace.sessions.begin() as session:
-        session.merge(job).finished_at = workspace.now()
-    return tally.report(judge)
-
-
-class _Tally:
-    """Counts what a labelling job has done."""
-
-    def __init__(self, *, total: int, on_progress: Progress | None) -> None:
+    def __init__(self, *, total: int, on_progress: Progress | None = None) -> None:
         self._total = total
         self._on_progress = on_progress
         self.proposals = self.unreadable = self.failed = self.prompt_tokens = self.completion_tokens = 0
         self.cost: float | None = 0.0
 
+    @property
+    def results(self) -> int:
+        return self.proposals + self.failed
+
     def add(self, results: list[Proposal | JudgeFailure]) -> None:
+        """Counts results that are stored."""
         for result in results:
             if isinstance(result, JudgeFailure):
                 self.failed += 1
@@ -136,13 +66,13 @@ class _Tally:
             if not result.usage.cached:
                 self.prompt_tokens += result.usage.prompt_tokens
                 self.completion_tokens += result.usage.completion_tokens
-            self.cost = (
-                None if self.cost is None or result.usage.cost_usd is None else self.cost + result.usage.cost_usd
-            )
+            known = self.cost is not None and result.usage.cost_usd is not None
+            self.cost = (self.cost or 0.0) + (result.usage.cost_usd or 0.0) if known else None
         if self._on_progress is not None:
-            self._on_progress(self.proposals + self.failed, self._total)
+            self._on_progress(self.results, self._total)
 
     def report(self, judge: Judge) -> LabelReport:
+        """What was counted."""
         return LabelReport(
             judge=judge.identity.name,
             certifiable=judge.identity.certifiable,
@@ -155,49 +85,157 @@ class _Tally:
         )
 
 
-async def _label_chunk(
+def label(
+    workspace: Workspace,
+    judge: Judge,
+    *,
+    ledger: DatabaseLedger | None = None,
+    on_progress: Progress | None = None,
+    should_cancel: Callable[[], bool] | None = None,
+) -> LabelReport:
+    """Asks the judge for every candidate it has not labelled, as a job of its own that is not queued.
+
+    Safe to stop at any moment and to repeat. An LLM's calls are charged to the job through the `ledger` that the judge
+    was made with. For caps, jobs that a worker does and retries, see `label_jobs`.
+
+    Raises:
+        JudgeUnavailable: no request can succeed with the present settings; what came before is stored.
+    """
+    with workspace.sessions.begin() as session:
+        now = workspace.now()
+        row = label_queries.ensure_judge(session, judge.identity, now=now)
+        job = LabelJob(judge_id=row.id, criterion=row.criterion, n_pairs=0, status=RunStatus.RUNNING, started_at=now)
+        job.spec = {"failures_before": label_queries.last_failure(session)}
+        session.add(job)
+        session.flush()
+        job.n_pairs = count_to_ask(session, job)
+    if ledger is not None:
+        ledger.charge_to(job.id)
+    tally = Tally(total=job.n_pairs, on_progress=on_progress)
+    while not (should_cancel is not None and should_cancel()):
+        if not label_chunk(workspace, judge, job_id=job.id, tally=tally, should_cancel=should_cancel):
+            break
+    with workspace.sessions.begin() as session:
+        stored = session.get_one(LabelJob, job.id)
+        stored.finished_at, stored.status = workspace.now(), RunStatus.DONE
+    return tally.report(judge)
+
+
+def count_to_ask(session: Session, job: LabelJob) -> int:
+    """How many pairs the job has still to ask about."""
+    return pool_queries.count_unlabelled(session, judge_id=job.judge_id, criterion=job.criterion, only=_to_ask(job))
+
+
+def sample_to_ask(session: Session, job: LabelJob, *, limit: int) -> list[UnlabelledPair]:
+    """The first pairs that the job has still to ask about."""
+    return pool_queries.list_unlabelled(
+        session, judge_id=job.judge_id, criterion=job.criterion, limit=limit, only=_to_ask(job)
+    )
+
+
+def _to_ask(job: LabelJob) -> list[Any]:
+    return label_queries.to_ask(
+        job.judge_id,
+        failures_before=job.spec.get("failures_before"),
+        only_failed=bool(job.spec.get("only_failed")),
+        even_final=bool(job.spec.get("even_final")),
+    )
+
+
+def label_chunk(
+    workspace: Workspace,
+    judge: Judge,
+    *,
+    job_id: int,
+    tally: Tally,
+    should_cancel: Callable[[], bool] | None = None,
+    limit: int = CHUNK,
+) -> bool:
+    """Asks about the job's next pairs and stores what comes; returns whether there is more to ask.
+
+    Which pairs are next is read from what is stored, so a repeated or interrupted chunk asks for the rest only.
+
+    Raises:
+        JudgeUnavailable, CapReached: no further call can be made; what came before is stored.
+    """
+    with workspace.sessions.read() as session:
+        job = session.get_one(LabelJob, job_id)
+        row = session.get_one(JudgeRow, job.judge_id)
+        pairs = sample_to_ask(session, job, limit=limit)
+    pairs = _whole_queries(pairs, limit=limit)
+    before = tally.results
+    if pairs:
+        asyncio.run(_label_pairs(workspace, judge, pairs, row=row, job_id=job_id, tally=tally, stop=should_cancel))
+    return len(pairs) > 0 and tally.results > before
+
+
+def _whole_queries(pairs: list[UnlabelledPair], *, limit: int) -> list[UnlabelledPair]:
+    """The pairs without the last query's where it may go on beyond them: a list-wise judge sees pools whole."""
+    if len(pairs) < limit or pairs[0].query_id == pairs[-1].query_id:
+        return pairs
+    return [pair for pair in pairs if pair.query_id != pairs[-1].query_id]
+
+
+async def _label_pairs(
     workspace: Workspace,
     judge: Judge,
     pairs: list[UnlabelledPair],
     *,
     row: JudgeRow,
-    job: LabelJob,
-    tally: _Tally,
-    should_cancel: Callable[[], bool] | None,
+    job_id: int,
+    tally: Tally,
+    stop: Callable[[], bool] | None,
 ) -> None:
     definitions = {pair.pair_id: pair.definition_id for pair in pairs}
     batch: list[Proposal | JudgeFailure] = []
 
-    def store() -> None:
-        with workspace.sessions.begin() as session:
-            now = workspace.now()
-            proposals = [result for result in batch if isinstance(result, Proposal)]
-            failures = [result for result in batch if isinstance(result, JudgeFailure)]
-            label_queries.store_proposals(session, proposals, judge=row, job=job, definitions=definitions, now=now)
-            label_queries.store_failures(session, failures, judge=row, job=job, now=now)
-        tally.add(batch)
+    async def store() -> bool:
+        """Stores what came, away from the event loop, and says whether to go on."""
+        results = list(batch)
         batch.clear()
+        await asyncio.to_thread(store_results, workspace, results, judge=row, job_id=job_id, definitions=definitions)
+        tally.add(results)
+        return stop is None or not await asyncio.to_thread(stop)
 
-    results = cast("Any", judge.judge([_request(pair) for pair in pairs]))
+    results = cast("Any", judge.judge([request_of(pair) for pair in pairs]))
     async with aclosing(results):
         try:
             async for result in results:
                 batch.append(result)
-                if len(batch) >= STORE_EVERY:
-                    store()
-                    if should_cancel is not None and should_cancel():
-                        return
+                if len(batch) >= STORE_EVERY and not await store():
+                    return
         finally:
             if batch:
-                store()
+                await store()
 
 
-def _request(pair: UnlabelledPair) -> JudgeRequest:
+def store_results(
+    workspace: Workspace,
+    results: list[Proposal | JudgeFailure],
+    *,
+    judge: JudgeRow,
+    job_id: int,
+    definitions: dict[int, int | None],
+) -> None:
+    """Stores suggestions and failures of a job, and how far it is, in one transaction."""
+    proposals = [result for result in results if isinstance(result, Proposal)]
+    failures = [result for result in results if isinstance(result, JudgeFailure)]
+    with workspace.sessions.begin() as session:
+        now = workspace.now()
+        job = session.get_one(LabelJob, job_id)
+        label_queries.store_proposals(session, proposals, judge=judge, job=job, definitions=definitions, now=now)
+        label_queries.store_failures(session, failures, judge=judge, job=job, now=now)
+        label_queries.count_results(session, job_id, done=len(proposals), failed=len(failures), now=now)
+
+
+def request_of(pair: UnlabelledPair) -> JudgeRequest:
+    """The pair as a judge is shown it."""
     dense = next((system for system in pair.hits if system != BM25), None)
     dense_rank, dense_score = pair.hits[dense] if dense is not None else (None, None)
     bm25_rank, bm25_score = pair.hits.get(BM25, (None, None))
     return JudgeRequest(
         pair_id=pair.pair_id,
+        query_id=pair.query_id,
         query=pair.query,
         definition=pair.definition,
         title=pair.title,

@@ -12,6 +12,13 @@ from annotator.types import ConfidenceKind, Criterion, JudgeKind, SuggestionStat
 from db.base import Base, enum_of
 from db.enums import CertificateState, LabelSource, Outcome, PolicyKind, ReviewAction, RunStatus, SpendState, Visibility
 
+_BOUGHT_WITHOUT = "status = 'ok' AND reply_key IS NOT NULL AND definition_id IS NULL"
+_BOUGHT_WITH = "status = 'ok' AND reply_key IS NOT NULL AND definition_id IS NOT NULL"
+
+
+def _where(condition: str) -> dict[str, Any]:
+    return {"sqlite_where": sa.text(condition), "postgresql_where": sa.text(condition)}
+
 
 class JudgeRow(Base):
     """A judge as it was when it proposed: name, model, prompt version and parameters together."""
@@ -32,7 +39,11 @@ class JudgeRow(Base):
 
 
 class LabelJob(Base):
-    """One request to label many pairs, with what it may spend and how far it is."""
+    """One request to label many pairs, with what it may spend and how far it is.
+
+    `spent_tokens` and `spent_usd` are the sums of its spend entries, reservations at their worst case; they change in
+    the transaction that changes an entry.
+    """
 
     __tablename__ = "label_job"
 
@@ -55,6 +66,8 @@ class LabelJob(Base):
     cancel_requested: Mapped[bool] = mapped_column(default=False, server_default=sa.false())
     heartbeat_at: Mapped[datetime | None]
     spec: Mapped[dict[str, Any]] = mapped_column(default=dict, server_default="{}")
+    spent_tokens: Mapped[int] = mapped_column(sa.BigInteger, default=0, server_default="0")
+    spent_usd: Mapped[float] = mapped_column(default=0.0, server_default="0")
 
 
 class PromptRow(Base):
@@ -107,6 +120,15 @@ class Suggestion(Base):
         sa.CheckConstraint("(confidence IS NULL) = (confidence_kind IS NULL)", name="confidence_has_a_kind"),
         sa.Index(None, "pair_id", "criterion"),
         sa.Index(None, "judge_id", "pair_id"),
+        sa.Index("uq_suggestion_one_valid", "judge_id", "pair_id", unique=True, **_where(_BOUGHT_WITHOUT)),
+        sa.Index(
+            "uq_suggestion_one_valid_a_definition",
+            "judge_id",
+            "pair_id",
+            "definition_id",
+            unique=True,
+            **_where(_BOUGHT_WITH),
+        ),
     )
 
     id: Mapped[int] = mapped_column(primary_key=True)
@@ -358,3 +380,14 @@ class RateWindow(Base):
     endpoint: Mapped[str] = mapped_column(sa.String(300), primary_key=True)
     tokens: Mapped[float]
     updated_at: Mapped[datetime]
+
+
+class CallPlaces(Base):
+    """How many calls to an endpoint one living worker may have under way; together never more than the limit."""
+
+    __tablename__ = "call_places"
+
+    endpoint: Mapped[str] = mapped_column(sa.String(300), primary_key=True)
+    owner: Mapped[str] = mapped_column(sa.String(64), primary_key=True)
+    places: Mapped[int]
+    expires_at: Mapped[datetime]

@@ -110,9 +110,11 @@ def store_candidates(session: Session, pooled: Sequence[PooledPair], *, now: dat
     return new
 
 
-def count_unlabelled(session: Session, *, judge_id: int, criterion: Criterion) -> int:
+def count_unlabelled(
+    session: Session, *, judge_id: int, criterion: Criterion, only: Sequence[sa.ColumnElement[bool]] = ()
+) -> int:
     """How many candidates are left for this judge to label, as in `list_unlabelled`."""
-    return session.scalar(_unlabelled(judge_id, criterion).with_only_columns(sa.func.count())) or 0
+    return session.scalar(_unlabelled(judge_id, criterion).where(*only).with_only_columns(sa.func.count())) or 0
 
 
 def _unlabelled(judge_id: int, criterion: Criterion) -> sa.Select[Pair]:
@@ -124,7 +126,9 @@ def _unlabelled(judge_id: int, criterion: Criterion) -> sa.Select[Pair]:
         .where(
             QueryCluster.split.in_(LABELLED),
             ~sa.exists().where(
-                Suggestion.pair_id == Pair.id, Suggestion.judge_id == judge_id, Suggestion.criterion == criterion
+                Suggestion.pair_id == Pair.id,
+                Suggestion.judge_id == judge_id,
+                Suggestion.criterion == criterion,
             ),
             Pair.id.not_in(open_batch_pairs(criterion)),
             Pair.id.not_in(_self_labelled(criterion)),
@@ -153,6 +157,7 @@ class UnlabelledPair:
     """One pair for a judge: texts, the definition that holds, and the hits of each system by name."""
 
     pair_id: int
+    query_id: int
     query: str
     definition_id: int | None
     definition: str | None
@@ -165,12 +170,19 @@ class UnlabelledPair:
 
 
 def list_unlabelled(
-    session: Session, *, judge_id: int, criterion: Criterion, after: int, limit: int
+    session: Session,
+    *,
+    judge_id: int,
+    criterion: Criterion,
+    limit: int,
+    after: tuple[int, int] = (0, 0),
+    only: Sequence[sa.ColumnElement[bool]] = (),
 ) -> list[UnlabelledPair]:
-    """The next pairs, by id, that this judge has not labelled; for a walk, pass the last pair's id as `after`.
+    """The next pairs that this judge has not labelled, query by query; `only` narrows them down.
 
-    Candidates of train questions, and of calibrate questions, where proposals only serve to measure the judge. Left out
-    are pairs of open batches, whose suggestions are frozen, and those that the retriever labels under a certificate.
+    For a walk, pass the last pair's (query id, pair id) as `after`. Candidates of train questions, and of calibrate
+    questions, where proposals only serve to measure the judge. Left out are pairs of open batches, whose suggestions
+    are frozen, and those that the retriever labels under a certificate.
     """
     latest = (
         sa.select(Definition.query_id, sa.func.max(Definition.version).label("version"))
@@ -193,8 +205,8 @@ def list_unlabelled(
         .join(Passage, Passage.id == Pair.passage_id)
         .outerjoin(latest, latest.c.query_id == Query.id)
         .outerjoin(Definition, sa.and_(Definition.query_id == Query.id, Definition.version == latest.c.version))
-        .where(Pair.id > after)
-        .order_by(Pair.id)
+        .where(sa.or_(Pair.query_id > after[0], sa.and_(Pair.query_id == after[0], Pair.id > after[1])), *only)
+        .order_by(Pair.query_id, Pair.id)
         .limit(limit)
     ).all()
     hits: dict[int, dict[str, tuple[int, float]]] = {}
@@ -204,6 +216,7 @@ def list_unlabelled(
     return [
         UnlabelledPair(
             pair_id=row.id,
+            query_id=row.query_id,
             query=row.query,
             definition_id=row.definition_id,
             definition=row.definition,

@@ -17,6 +17,7 @@ depends_on = None
 def upgrade() -> None:
     json = "JSONB" if op.get_bind().dialect.name == "postgresql" else "JSON"
     moment = "TIMESTAMP WITH TIME ZONE" if op.get_bind().dialect.name == "postgresql" else "DATETIME"
+    double = "DOUBLE PRECISION" if op.get_bind().dialect.name == "postgresql" else "DOUBLE"
     # Written out: SQLite adds a column with its constraint in place, where Alembic would rebuild the table and lose its
     # triggers.
     states = "'queued', 'running', 'done', 'failed', 'cancelled'"
@@ -30,10 +31,19 @@ def upgrade() -> None:
         "cancel_requested BOOLEAN DEFAULT false NOT NULL",
         f"heartbeat_at {moment}",
         f"spec {json} DEFAULT '{{}}' NOT NULL",
+        "spent_tokens BIGINT DEFAULT 0 NOT NULL",
+        f"spent_usd {double} DEFAULT 0 NOT NULL",
     ):
         op.execute(f"ALTER TABLE label_job ADD COLUMN {column}")
     op.execute("ALTER TABLE suggestion ADD COLUMN reply_key VARCHAR(64)")
     op.execute(f"ALTER TABLE suggestion ADD COLUMN context {json}")
+    # One valid suggestion of a judge for a pair, and for each definition it was shown; older ones know no reply_key.
+    bought = "WHERE status = 'ok' AND reply_key IS NOT NULL AND definition_id IS"
+    op.execute(f"CREATE UNIQUE INDEX uq_suggestion_one_valid ON suggestion (judge_id, pair_id) {bought} NULL")
+    op.execute(
+        "CREATE UNIQUE INDEX uq_suggestion_one_valid_a_definition ON suggestion (judge_id, pair_id, definition_id) "
+        f"{bought} NOT NULL"
+    )
     op.drop_table("spend_entry")  # nothing has ever written it
     op.create_table(
         "spend_entry",
@@ -73,6 +83,14 @@ def upgrade() -> None:
         sa.Column("tokens", sa.Double(), nullable=False),
         sa.Column("updated_at", sa.DateTime(timezone=True), nullable=False),
         sa.PrimaryKeyConstraint("endpoint", name=op.f("pk_rate_window")),
+    )
+    op.create_table(
+        "call_places",
+        sa.Column("endpoint", sa.String(length=300), nullable=False),
+        sa.Column("owner", sa.String(length=64), nullable=False),
+        sa.Column("places", sa.Integer(), nullable=False),
+        sa.Column("expires_at", sa.DateTime(timezone=True), nullable=False),
+        sa.PrimaryKeyConstraint("endpoint", "owner", name=op.f("pk_call_places")),
     )
     op.create_table(
         "prompt",

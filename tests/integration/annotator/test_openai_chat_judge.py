@@ -446,8 +446,8 @@ def test_identical_requests_at_the_same_time_are_one_call() -> None:
 class CrashAfterStoring(InMemoryCallLedger):
     """Dies as soon as a reply is stored, as a process may."""
 
-    async def settle(self, ticket: Ticket, reply: CachedReply) -> None:
-        await super().settle(ticket, reply)
+    async def settle(self, ticket: Ticket, reply: CachedReply, *, cost_usd: float | None) -> None:
+        await super().settle(ticket, reply, cost_usd=cost_usd)
         raise KeyboardInterrupt
 
 

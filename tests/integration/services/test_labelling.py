@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from annotator.confidence import TokenLogprob
 from annotator.errors import JudgeUnavailable
 from annotator.judges.base import Judge
 from annotator.judges.call_ledger import Ticket
@@ -19,9 +18,9 @@ from annotator.judges.reply_cache import CachedReply
 from annotator.prompts.loader import load_prompt
 from annotator.routing import BareThreshold
 from annotator.types import Criterion, JudgeFailure, Proposal, SuggestionStatus, Usage
-from app.bootstrap import Workspace, open_with
+from app.bootstrap import Workspace
 from app.services import labelling, labels, overview, reviewing, routing
-from app.services.labelling import StoredReplies
+from app.services.call_ledger import DatabaseLedger
 from builders import N_TRAIN, TOPICS, add_candidates, add_corpus, pair_ids, scripted_judge, truth
 from db.enums import Outcome
 from db.models import Decision, LabelFailure, LabelJob, Pair, PairState, Query, QueryCluster, Suggestion
@@ -204,46 +203,15 @@ def test_what_a_bare_threshold_accepts_says_that_it_is_uncertified(pooled: Works
     assert overview.get_overview(pooled).uncertified
 
 
-REPLY = CachedReply(
-    text='{"grade": 2, "reason": "caf\u00e9 \0 \ud83d"}',
-    finish_reason="stop",
-    logprobs=(TokenLogprob(10, "2", -0.25, (("2", -0.25), ("3", -1.5))),),
-    prompt_tokens=120,
-    completion_tokens=30,
-    model="scripted",
-    reasoned=True,
-)
-
-
-def test_a_stored_reply_comes_back_unchanged_after_the_workspace_was_reopened(any_workspace: Workspace) -> None:
-    """What was paid for is read back as something else, or not at all."""
-    replies = StoredReplies(any_workspace)
-    assert replies.get("k") is None
-    replies.put("k", REPLY)
-    reopened = open_with(any_workspace.settings)
-    try:
-        assert StoredReplies(reopened).get("k") == REPLY
-    finally:
-        reopened.close()
-
-
-def test_the_first_of_two_replies_under_one_key_stays(any_workspace: Workspace) -> None:
-    """Two workers ask the same; the later reply replaces the one a suggestion was made from."""
-    replies = StoredReplies(any_workspace)
-    replies.put("k", REPLY)
-    replies.put("k", CachedReply("other", None, None, 1, 1, "scripted"))
-    assert replies.get("k") == REPLY
-
-
-class DiesAfterStoring(StoredReplies):
+class DiesAfterStoring(DatabaseLedger):
     """Stores a reply, and the process dies before anyone used it."""
 
     def __init__(self, workspace: Workspace, *, after: int) -> None:
         super().__init__(workspace)
         self._left = after
 
-    async def settle(self, ticket: Ticket, reply: CachedReply) -> None:
-        await super().settle(ticket, reply)
+    async def settle(self, ticket: Ticket, reply: CachedReply, *, cost_usd: float | None) -> None:
+        await super().settle(ticket, reply, cost_usd=cost_usd)
         self._left -= 1
         if self._left == 0:
             raise KeyError("the power went")
@@ -259,17 +227,17 @@ def test_a_crash_between_reply_and_suggestion_pays_for_no_reply_twice(workspace:
 
     with ScriptedLLM(answer) as server:
 
-        def judge(replies: StoredReplies) -> OpenAIChatJudge:
+        def judge(ledger: DatabaseLedger) -> OpenAIChatJudge:
             client = make_client(api_key="key", base_url=server.base_url, timeout=10)
-            chat = ChatModel(client, model="scripted", ledger=replies, concurrency=2)
+            chat = ChatModel(client, model="scripted", ledger=ledger, concurrency=2)
             return OpenAIChatJudge(chat, prompt=load_prompt(), scale=workspace.scale)
 
-        with pytest.raises(KeyError):
-            labelling.label(workspace, judge(DiesAfterStoring(workspace, after=5)))
+        with DiesAfterStoring(workspace, after=5) as dying, pytest.raises(KeyError):
+            labelling.label(workspace, judge(dying), ledger=dying)
         bought, stored = len(server.requests), count(workspace, Suggestion)
         assert 5 <= bought < N_PAIRS
-        assert stored < bought
-        report = labelling.label(workspace, judge(StoredReplies(workspace)))
+        with DatabaseLedger(workspace) as ledger:
+            report = labelling.label(workspace, judge(ledger), ledger=ledger)
         assert report.proposed == N_PAIRS - stored
         assert len(server.requests) == N_PAIRS
         assert len({request.user_message for request in server.requests}) == N_PAIRS

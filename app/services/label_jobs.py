@@ -1,0 +1,371 @@
+"""Label jobs: asked for, followed, cancelled, resumed, and what a worker does for one; the queue is in `app.jobs`.
+
+A judge has one unfinished job at a time. Whoever asks again goes on with it, and what it has spent stays counted, so
+that a crash, a retry or an impatient second click never opens a fresh budget; only a job that is done is followed by a
+new one.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from annotator.errors import AnnotatorError, CapReached
+from annotator.judges.call_ledger import InMemoryCallLedger
+from app.bootstrap import Workspace, judge_host, make_judge
+from app.errors import AppError, Conflict, InputInvalid, NothingToDo
+from app.services.call_ledger import DatabaseLedger
+from app.services.indexing import Progress
+from app.services.label_views import FailureView, LabelJobView
+from app.services.labelling import LabelReport, Tally, count_to_ask, label_chunk
+from app.services.runs import worker_alive
+from db.enums import RunStatus
+from db.errors import DbError, NotFound
+from db.models import JudgeRow, LabelJob
+from db.queries import labelling as label_queries
+from db.queries.people import person_named
+
+OUR_ERRORS = (AppError, AnnotatorError, DbError)
+HERE = "here-"
+"""How the workflow id begins of a job that its own process works on, without the queue."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A job that was asked for; `new` is false where an unfinished one goes on."""
+
+    job_id: int
+    workflow_id: str
+    new: bool
+
+
+def create(
+    workspace: Workspace,
+    *,
+    person: str,
+    spec: Mapping[str, Any] | None = None,
+    token_cap: int | None = None,
+    cost_cap_usd: float | None = None,
+    only_failed: bool = False,
+    even_final: bool = False,
+    here: bool = False,
+) -> Asked:
+    """Asks for the labels that a judge has not given yet; its unfinished job, if there is one, goes on instead.
+
+    Caps are over the whole job, what it has spent before included; without any, those of the settings hold. Caps given
+    for a job that is under way hold from its next call on. With `only_failed` only pairs are asked about that failed
+    before; with `even_final` also those that no retry can mend.
+
+    Raises:
+        NothingToDo: the judge has labelled every candidate.
+        InputInvalid: a cap is not positive, or a cap in dollars is given and the price is unknown.
+        SettingsInvalid, PromptInvalid: there is no such judge.
+    """
+    settings = workspace.settings
+    spec = dict(spec or {})
+    judge = make_judge(settings, workspace.scale, InMemoryCallLedger(), spec)
+    capped = token_cap is not None or cost_cap_usd is not None
+    token_cap, cost_cap_usd = caps(workspace, token_cap=token_cap, cost_cap_usd=cost_cap_usd)
+    with workspace.sessions.begin() as session:
+        now = workspace.now()
+        row = label_queries.ensure_judge(session, judge.identity, now=now)
+        job = label_queries.get_unfinished_job(session, judge_id=row.id)
+        if job is not None and job.status.is_active and not _abandoned(workspace, job):
+            if capped:
+                job.token_cap, job.cost_cap_usd = token_cap, cost_cap_usd
+            return Asked(job.id, job.workflow_id or "", new=False)
+        new = job is None
+        if job is None:
+            job = LabelJob(judge_id=row.id, criterion=row.criterion, n_pairs=0, started_at=now)
+            session.add(job)
+        job.spec = {
+            "judge": spec,
+            "only_failed": only_failed,
+            "even_final": even_final,
+            "failures_before": label_queries.last_failure(session),
+        }
+        job.token_cap, job.cost_cap_usd = token_cap, cost_cap_usd
+        job.workflow_id = f"{HERE if here else 'label-'}{secrets.token_hex(8)}"
+        job.status, job.message, job.cancel_requested = RunStatus.QUEUED, "", False
+        job.finished_at, job.heartbeat_at = None, now
+        job.person_id = person_named(session, person, now=now).id
+        session.flush()
+        left = count_to_ask(session, job)
+        if left == 0 and new:
+            raise NothingToDo(
+                f"{judge.identity.name} has no candidate left to label",
+                user_message=_nothing_left(judge.identity.name, only_failed=only_failed),
+            )
+        job.n_pairs = job.done + job.failed + left
+        return Asked(job.id, job.workflow_id, new=new)
+
+
+create_here = partial(create, here=True)
+"""Asks for a job that this process works on itself."""
+
+
+def _nothing_left(judge: str, *, only_failed: bool) -> str:
+    if only_failed:
+        return f"No pair waits for a retry by {judge}."
+    return f"{judge} has labelled every candidate. Put up more with: relabel pool"
+
+
+def caps(workspace: Workspace, *, token_cap: int | None, cost_cap_usd: float | None) -> tuple[int | None, float | None]:
+    """The caps asked for, in tokens and in dollars, else those of the settings.
+
+    Raises:
+        InputInvalid: a cap is not positive, or a cap in dollars is given and the price is unknown.
+    """
+    settings = workspace.settings
+    if token_cap is None and cost_cap_usd is None:
+        token_cap, cost_cap_usd = settings.llm_cap_tokens, settings.llm_cap_usd
+    if (token_cap is not None and not 0 < token_cap <= 2_000_000_000) or (
+        cost_cap_usd is not None and not 0 < cost_cap_usd < float("inf")
+    ):
+        raise InputInvalid(f"a cap must be positive, got {token_cap} tokens and {cost_cap_usd} dollars")
+    priced = settings.llm_price_in_per_million_usd is not None and settings.llm_price_out_per_million_usd is not None
+    if cost_cap_usd is not None and settings.has_llm and not priced:
+        raise InputInvalid(
+            "a cap in dollars needs llm_price_in_per_million_usd and llm_price_out_per_million_usd",
+            user_message="The price of this model is unknown, so a cap in dollars cannot be kept. Set its price in "
+            "relabel.toml, or give a cap in tokens (--cap-tokens).",
+        )
+    return token_cap, cost_cap_usd
+
+
+def _abandoned(workspace: Workspace, job: LabelJob) -> bool:
+    """Whether a job that its own process worked on was left behind: nobody holds its lock."""
+    if not (job.workflow_id or "").startswith(HERE):
+        return False
+    try:
+        with _held(workspace, job.id):
+            return True
+    except Conflict:
+        return False
+
+
+@contextmanager
+def _held(workspace: Workspace, job_id: int, *, timeout: float = 0) -> Iterator[None]:
+    """One process at a time works on a job in this directory; the system lets go of the lock when it dies.
+
+    Raises:
+        Conflict: another process works on it.
+    """
+    folder = workspace.settings.workspace / ".callers"
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / f"job-{job_id}.held")
+    try:
+        lock.acquire(timeout=timeout)
+    except Timeout as exc:
+        raise Conflict(
+            f"{lock.lock_file} is held", user_message=f"Another process is working on label job {job_id}."
+        ) from exc
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def run_here(
+    workspace: Workspace, job_id: int, *, on_progress: Progress | None = None
+) -> tuple[LabelJobView, LabelReport]:
+    """Works on a job in this process until it is over, well or not: how it is then, and what was done now.
+
+    Raises:
+        Conflict: another process works on it.
+    """
+    report: LabelReport | None = None
+    with _held(workspace, job_id):
+        try:
+            report = _work(workspace, job_id, on_progress=on_progress, chunks=None)[1]
+        except BaseException as exc:
+            close_after(workspace, job_id, exc)
+            if not isinstance(exc, OUR_ERRORS):
+                raise
+        else:
+            finish(workspace, job_id, RunStatus.DONE)
+    view = get_job(workspace, job_id=job_id)
+    return view, report or LabelReport(view.judge, True, 0, 0, 0, 0, 0, None)
+
+
+def work_step(workspace: Workspace, job_id: int) -> bool:
+    """Labels one chunk of a job for a worker; returns whether there is more to do. A repeated step does the rest only.
+
+    Raises:
+        JudgeUnavailable, CapReached: no further call can be made; what came before is stored.
+        JobCancelled: somebody asked it to stop.
+    """
+    with _held(workspace, job_id, timeout=60):
+        return _work(workspace, job_id, chunks=1)[0]
+
+
+class JobCancelled(AppError):
+    """Somebody asked the job to stop; what came before is stored."""
+
+
+def _work(
+    workspace: Workspace, job_id: int, *, chunks: int | None, on_progress: Progress | None = None
+) -> tuple[bool, LabelReport]:
+    job = _enter(workspace, job_id)
+    ledger = DatabaseLedger(workspace, job_id=job_id)
+    with ledger:
+        judge = make_judge(workspace.settings, workspace.scale, ledger, job.spec.get("judge"))
+        with workspace.sessions.read() as session:
+            same = label_queries.find_judge(session, judge.identity)
+        if same is None or same.id != job.judge_id:
+            raise InputInvalid(
+                f"job {job_id} was begun with another judge than {judge.identity.name}",
+                user_message="Model, prompt or settings have changed since this job began. Ask for a new one.",
+            )
+        tally = Tally(total=job.n_pairs, on_progress=on_progress)
+        more = True
+        while more and chunks != 0:
+            more = label_chunk(
+                workspace, judge, job_id=job_id, tally=tally, should_cancel=lambda: _cancelled(workspace, job_id)
+            )
+            chunks = None if chunks is None else chunks - 1
+            if _cancelled(workspace, job_id):
+                raise JobCancelled(f"job {job_id} was cancelled")
+    return more, tally.report(judge)
+
+
+def _enter(workspace: Workspace, job_id: int) -> LabelJob:
+    with workspace.sessions.begin() as session:
+        job = session.get_one(LabelJob, job_id, with_for_update=True)
+        if job.cancel_requested or not job.status.is_active:
+            raise JobCancelled(f"job {job_id} is {job.status}")
+        job.status, job.heartbeat_at = RunStatus.RUNNING, workspace.now()
+        return job
+
+
+def _cancelled(workspace: Workspace, job_id: int) -> bool:
+    with workspace.sessions.read() as session:
+        return session.get_one(LabelJob, job_id).cancel_requested
+
+
+def close_after(workspace: Workspace, job_id: int, exc: BaseException) -> RunStatus:
+    """Closes a job that an error ended: with a message for people; whatever it was, the job does not look alive."""
+    if isinstance(exc, (JobCancelled, KeyboardInterrupt)):
+        return finish(workspace, job_id, RunStatus.CANCELLED)
+    if isinstance(exc, CapReached):
+        return finish(workspace, job_id, RunStatus.FAILED, exc.user_message)
+    if isinstance(exc, OUR_ERRORS):
+        return finish(workspace, job_id, RunStatus.FAILED, exc.user_message)
+    return finish(workspace, job_id, RunStatus.FAILED, f"Something unexpected: {type(exc).__name__}: {exc}")
+
+
+def finish(workspace: Workspace, job_id: int, status: RunStatus, message: str = "") -> RunStatus:
+    """Closes a job: done, failed with a message for the screen, or cancelled. A closed job stays closed."""
+    with workspace.sessions.begin() as session:
+        job = session.get_one(LabelJob, job_id, with_for_update=True)
+        if job.status.is_active:
+            job.status, job.finished_at = status, workspace.now()
+            job.message = message or job.message
+        return job.status
+
+
+def request_cancel(workspace: Workspace, *, job_id: int, person: str) -> None:
+    """Asks a job to stop; one that nobody has begun stops at once. A finished job stays as it is.
+
+    Raises:
+        NotFound: there is no such job.
+    """
+    with workspace.sessions.begin() as session:
+        job = session.get(LabelJob, job_id, with_for_update=True)
+        if job is None:
+            raise NotFound(f"there is no label job {job_id}")
+        if job.status.is_active:
+            job.cancel_requested, job.message = True, f"cancelled by {person}"
+            if job.status is RunStatus.QUEUED:
+                job.status, job.finished_at = RunStatus.CANCELLED, workspace.now()
+
+
+def get_job(workspace: Workspace, *, job_id: int) -> LabelJobView:
+    """A job as it is now.
+
+    Raises:
+        NotFound: there is no such job.
+    """
+    with workspace.sessions.read() as session:
+        job = session.get(LabelJob, job_id)
+        if job is None:
+            raise NotFound(f"there is no label job {job_id}")
+        judge = session.get_one(JudgeRow, job.judge_id)
+        return _view(workspace, job, judge, alive=worker_alive(workspace, session))
+
+
+def list_jobs(workspace: Workspace, *, limit: int = 20) -> tuple[LabelJobView, ...]:
+    """Jobs, newest first."""
+    with workspace.sessions.read() as session:
+        alive = worker_alive(workspace, session)
+        found = label_queries.list_jobs(session, limit=limit)
+        return tuple(_view(workspace, job, judge, alive=alive) for job, judge in found)
+
+
+def get_queued(workspace: Workspace) -> tuple[tuple[int, str], ...]:
+    """(id, workflow id) of each job that a worker is to see to."""
+    with workspace.sessions.read() as session:
+        return tuple(
+            (job.id, job.workflow_id)
+            for job, _ in label_queries.list_jobs(session, limit=1_000)
+            if job.status.is_active and job.workflow_id is not None and not job.workflow_id.startswith(HERE)
+        )
+
+
+def list_failures(workspace: Workspace, *, judge_id: int | None = None, limit: int = 1_000) -> tuple[FailureView, ...]:
+    """Pairs that got no reply and still have none, in the order of their last failure."""
+    with workspace.sessions.read() as session:
+        return tuple(
+            FailureView(
+                pair_id=failure.pair_id,
+                judge=failure.judge,
+                query=failure.query,
+                passage_id=failure.passage_id,
+                title=failure.title,
+                reason=failure.reason,
+                retryable=failure.retryable,
+                times=failure.times,
+                job_id=failure.job_id,
+                at=failure.at,
+            )
+            for failure in label_queries.list_standing_failures(session, judge_id=judge_id, limit=limit)
+        )
+
+
+def specs_to_retry(workspace: Workspace) -> list[dict[str, Any]]:
+    """The descriptions of the judges for which pairs wait that a retry may help."""
+    with workspace.sessions.read() as session:
+        waiting = {f.judge_id: f.job_id for f in label_queries.list_standing_failures(session) if f.retryable}
+        jobs = [session.get_one(LabelJob, job_id) for _, job_id in sorted(waiting.items())]
+        return [dict(job.spec["judge"]) for job in jobs if "judge" in job.spec]
+
+
+def _view(workspace: Workspace, job: LabelJob, judge: JudgeRow, *, alive: bool) -> LabelJobView:
+    settings = workspace.settings
+    priced = settings.llm_price_in_per_million_usd is not None and settings.llm_price_out_per_million_usd is not None
+    return LabelJobView(
+        id=job.id,
+        judge=judge.name,
+        criterion=job.criterion,
+        spec=dict(job.spec.get("judge") or {}),
+        host=judge_host(settings),
+        status=job.status,
+        message=job.message,
+        n_pairs=job.n_pairs,
+        done=job.done,
+        failed=job.failed,
+        cancel_requested=job.cancel_requested,
+        worker_alive=alive,
+        token_cap=job.token_cap,
+        cost_cap_usd=job.cost_cap_usd,
+        spent_tokens=job.spent_tokens,
+        spent_usd=job.spent_usd if priced or job.spent_tokens == 0 else None,
+        started_at=job.started_at,
+        finished_at=job.finished_at,
+    )
