@@ -44,6 +44,7 @@ class MemberVote:
     usage: Usage = _FREE
     suggestion_id: int | None = None
     reply_key: str | None = None
+    context: Mapping[str, object] | None = None
 
 
 StoredVotes = Callable[[JudgeIdentity, Sequence[JudgeRequest]], Mapping[int, MemberVote]]
@@ -138,12 +139,15 @@ class EnsembleJudge:
             "members": [
                 {
                     "judge": member.identity.name,
+                    "model": member.identity.model,
                     "prompt_version": member.identity.prompt_version,
+                    "parameters": dict(member.identity.parameters),
                     "grade": vote.grade,
                     "confidence": vote.confidence,
                     "confidence_kind": None if vote.confidence_kind is None else str(vote.confidence_kind),
                     "suggestion_id": vote.suggestion_id,
                     "reply_key": vote.reply_key,
+                    "context": None if vote.context is None else dict(vote.context),
                 }
                 for member, vote in zip(self.members, ordered, strict=True)
             ]
@@ -187,4 +191,5 @@ def _vote(proposal: Proposal) -> MemberVote:
         confidence_kind=proposal.confidence_kind,
         usage=proposal.usage,
         reply_key=proposal.reply_key,
+        context=proposal.context,
     )

@@ -30,6 +30,7 @@ __all__ = [
     "parse_prompt",
     "prompt_names",
     "read_prompt",
+    "shipped_prompts",
 ]
 
 _FOLDER = Path(__file__).parent
@@ -38,6 +39,15 @@ _FOLDER = Path(__file__).parent
 def prompt_names() -> tuple[str, ...]:
     """The file names, without their ending, of all prompts that ship with this package."""
     return tuple(sorted(path.stem for path in _FOLDER.glob("*.yaml")))
+
+
+def shipped_prompts() -> tuple[Prompt | TextPrompt, ...]:
+    """All prompts that ship with this package, by file name.
+
+    Raises:
+        PromptInvalid: a file is not valid.
+    """
+    return tuple(parse_prompt(_content(_shipped(name)), name=f"{name}.yaml") for name in prompt_names())
 
 
 def load_prompt(name: str = "pointwise_relevance") -> Prompt:
