@@ -26,6 +26,7 @@ from db.models import (
     Suggestion,
 )
 from db.queries.audits import is_suspended, open_batch_pairs
+from db.queries.definitions import still_holds
 
 LABELLED = (Split.TRAIN, Split.CALIBRATE)
 """Splits for whose questions judges propose; held-out ones are people's alone."""
@@ -129,6 +130,7 @@ def _unlabelled(judge_id: int, criterion: Criterion) -> sa.Select[Pair]:
                 Suggestion.pair_id == Pair.id,
                 Suggestion.judge_id == judge_id,
                 Suggestion.criterion == criterion,
+                still_holds(judge_id),
             ),
             Pair.id.not_in(open_batch_pairs(criterion)),
             Pair.id.not_in(_self_labelled(criterion)),

@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session, aliased
 from annotator.types import JudgeFailure, JudgeIdentity, Proposal, SuggestionStatus
 from db.enums import RunStatus
 from db.models import JudgeRow, LabelFailure, LabelJob, Pair, Passage, Query, ReplyCacheEntry, Suggestion
+from db.queries.prompts import remember_prompts
 from db.queries.states import set_suggestions
 
 _SOME = 500
@@ -57,6 +58,7 @@ def ensure_judge(session: Session, identity: JudgeIdentity, *, now: datetime) ->
         if known is None:
             raise
         return known
+    remember_prompts(session, identity, now=now)
     return judge
 
 
