@@ -65,3 +65,40 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("passage_id", name=op.f("pk_questioned_passage")),
     )
     op.create_index(op.f("ix_questioned_passage_job_id"), "questioned_passage", ["job_id"])
+    if op.get_bind().dialect.name == "sqlite":
+        _sqlite_triggers()
+    else:
+        _postgresql_triggers()
+
+
+_SPLIT = "SELECT c.split FROM query q JOIN query_cluster c ON c.id = q.cluster_id WHERE q.id = NEW.query_id"
+_WHY = "only train questions are generated; calibrate and held-out ones are human"
+
+
+def _sqlite_triggers() -> None:
+    op.execute(
+        "CREATE TRIGGER generated_question_train_only BEFORE INSERT ON generated_question "
+        f"WHEN ({_SPLIT}) IS NOT 'train' BEGIN SELECT RAISE(ABORT, '{_WHY}'); END"
+    )
+    for verb in ("UPDATE", "DELETE"):
+        op.execute(
+            f"CREATE TRIGGER generated_question_no_{verb.lower()} BEFORE {verb} ON generated_question "
+            "BEGIN SELECT RAISE(ABORT, 'generated_question is append-only'); END"
+        )
+
+
+def _postgresql_triggers() -> None:
+    op.execute(
+        "CREATE FUNCTION relabel_generated_train_only() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN "
+        f"IF ({_SPLIT}) IS DISTINCT FROM 'train' THEN "
+        f"RAISE EXCEPTION '{_WHY}' USING ERRCODE = 'integrity_constraint_violation'; "
+        "END IF; RETURN NEW; END $$"
+    )
+    op.execute(
+        "CREATE TRIGGER generated_question_train_only BEFORE INSERT ON generated_question FOR EACH ROW "
+        "EXECUTE FUNCTION relabel_generated_train_only()"
+    )
+    op.execute(
+        "CREATE TRIGGER generated_question_append_only BEFORE UPDATE OR DELETE ON generated_question "
+        "FOR EACH ROW EXECUTE FUNCTION relabel_refuse('generated_question is append-only')"
+    )

@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import pytest
 import sqlalchemy as sa
+from sqlalchemy.exc import IntegrityError
 
 from annotator.errors import CapReached, JudgeUnavailable
 from app.bootstrap import Workspace
@@ -121,6 +122,22 @@ def test_questions_are_stored_for_training_with_evidence_and_their_passage_ungra
         assert len(question.demonstrations) == 2
     assert {question.pattern for question, *_ in rows} == {"how much, short", "what, long"}
     assert count(corpus, Suggestion) == count(corpus, Review) == 0
+
+
+@pytest.mark.parametrize("split", [Split.HELD_OUT, Split.CALIBRATE, None])
+def test_the_database_itself_refuses_a_generated_question_outside_train(corpus: Workspace, split: Split | None) -> None:
+    """Disaster: a later version of the code that writes its own exam."""
+    import_queries(corpus, [NewQuery("human", "how is slate split by hand", split)], source_name="log")
+    with ScriptedLLM(writes) as server:
+        write_questions(with_llm(corpus, server), QuestionWish(n=2))
+    with corpus.sessions.read() as session:
+        human = session.scalars(sa.select(Query.id).where(Query.external_id == "human")).one()
+        model = session.scalars(sa.select(GeneratedQuestion).limit(1)).one()
+    copied = {column.name: getattr(model, column.name) for column in GeneratedQuestion.__table__.columns}
+    with pytest.raises(IntegrityError, match="only train questions"), corpus.sessions.begin() as session:
+        session.execute(sa.insert(GeneratedQuestion).values({**copied, "query_id": human}))
+    with pytest.raises(IntegrityError, match="append-only"), corpus.sessions.begin() as session:
+        session.execute(sa.update(GeneratedQuestion).values(pattern="another"))
 
 
 def test_a_near_duplicate_of_any_query_is_dropped_even_of_a_held_out_one(corpus: Workspace) -> None:
