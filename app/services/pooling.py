@@ -91,7 +91,10 @@ def pool(
     with workspace.sessions.read() as session:
         rows = pool_queries.list_queries_to_pool(session, list(Split))
     if not rows:
-        raise NothingToDo("there are no questions to pool for", user_message="Import questions first: relabel import")
+        raise NothingToDo(
+            "there are no questions to pool for",
+            user_message="Import questions first: relabel import. Or have an LLM write some: relabel questions",
+        )
     model = ensure_live_model(workspace)
     bm25 = BM25Index.open(ensure_bm25_index(workspace))
     dense = DenseIndex.open(ensure_dense_index(workspace, model, progress=on_index, should_cancel=should_cancel))
