@@ -14,9 +14,12 @@ import streamlit as st
 from annotator.types import Criterion
 from app.bootstrap import Workspace, open_workspace
 from app.config import find_workspace
+from app.services.certificate_views import PlanView
+from app.services.judge_views import JudgeComparison
 from app.services.views import ImportReport
 
 MAX_NAME = 200
+_MOST_COMPARISONS = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +34,11 @@ class Screen:
 SCREENS: Mapping[str, Screen] = MappingProxyType(
     {
         "overview": Screen("screens/overview.py", "Overview", ":material/dashboard:"),
+        "labelling": Screen("screens/labelling.py", "Labelling", ":material/smart_toy:"),
         "labels": Screen("screens/labels.py", "Labels", ":material/label:"),
         "review": Screen("screens/review.py", "Review", ":material/rate_review:"),
+        "judges": Screen("screens/judges.py", "Judges", ":material/balance:"),
+        "calibration": Screen("screens/calibration.py", "Calibration", ":material/verified:"),
         "train": Screen("screens/train.py", "Train", ":material/model_training:"),
         "search": Screen("screens/search.py", "Search", ":material/search:"),
         "data": Screen("screens/data.py", "Data", ":material/database:"),
@@ -60,6 +66,7 @@ class PreparedExport:
 
 
 _PERSON = "state.person"
+_CRITERION = "state.criterion"
 _CARD = "state.card"
 _CARD_OPENED = "state.card_opened"
 _TURN = "state.turn"
@@ -71,6 +78,8 @@ _IMPORT = "state.import_report"
 EXPORT = "state.export"
 _UPLOADS = "state.uploads"
 _QUESTION = "state.question"
+_PLAN = "state.audit_plan"
+_COMPARISON = "state.comparison"
 
 
 @st.cache_resource(show_spinner="Opening the workspace", on_release=lambda workspace: workspace.close())
@@ -88,8 +97,17 @@ def get_workspace() -> Workspace:
 
 
 def get_criterion() -> Criterion:
-    """What is judged. The screens show relevance; a chooser belongs here when utility gets its own."""
-    return Criterion.RELEVANCE
+    """What is judged on every screen of this session: relevance, until utility is chosen."""
+    chosen = st.session_state.get(_CRITERION)
+    return chosen if isinstance(chosen, Criterion) else Criterion.RELEVANCE
+
+
+def choose_criterion(criterion: Criterion) -> None:
+    """Show the other criterion from now on; a card, a page or a pair of the one before it is put away."""
+    if criterion is not get_criterion():
+        st.session_state[_CRITERION] = criterion
+        for key in (_CARD, WANTED_PAIR, _OFFSET):
+            st.session_state.pop(key, None)
 
 
 def get_person() -> str:
@@ -216,6 +234,29 @@ def get_upload_round() -> int:
 
 def next_upload_round() -> None:
     st.session_state[_UPLOADS] = get_upload_round() + 1
+
+
+def keep_comparison(mark: object, comparison: JudgeComparison) -> None:
+    """Remember the comparison of judges that was made for this mark; a new one is made when the mark changes."""
+    kept = st.session_state.setdefault(_COMPARISON, {})
+    if len(kept) >= _MOST_COMPARISONS:
+        kept.clear()
+    kept[mark] = comparison
+
+
+def get_comparison(mark: object) -> JudgeComparison | None:
+    found = st.session_state.get(_COMPARISON, {}).get(mark)
+    return found if isinstance(found, JudgeComparison) else None
+
+
+def keep_plan(plan: PlanView | None) -> None:
+    """Remember the audit plan last worked out; it takes seconds, and holds for one judge only."""
+    st.session_state[_PLAN] = plan
+
+
+def get_plan() -> PlanView | None:
+    plan = st.session_state.get(_PLAN)
+    return plan if isinstance(plan, PlanView) else None
 
 
 def keep_question(question: str) -> None:
