@@ -20,7 +20,8 @@ from app.components.passage import show_passage, show_query
 from app.components.problems import OURS, sentence, show_notice, told
 from app.components.table import show_table
 from app.components.text import escaped
-from app.services import labels, reviewing
+from app.components.tiers import show_tiers
+from app.services import labels, reviewing, self_labelling
 from app.services.views import LabelPage, LabelRow, PairView, ScaleView
 from db.enums import Outcome
 
@@ -52,6 +53,7 @@ def draw() -> None:
         return
     chosen = _chosen(page)
     if chosen is None:
+        show_tiers(self_labelling.get_tiers(workspace, criterion=state.get_criterion()))
         _table(page, scale=scale, narrow=False)
         st.caption("Select a row to read the passage, see who graded it, and overturn an accepted proposal.")
         return

@@ -8,7 +8,8 @@ from app import state
 from app.components.badges import judges_text
 from app.components.problems import show_notice, told
 from app.components.text import counted, escaped, literal
-from app.services import overview
+from app.components.tiers import show_tiers
+from app.services import overview, self_labelling
 from app.services.views import Funnel, ModelView, OverviewView
 
 _NAMES = 8
@@ -25,6 +26,7 @@ def draw() -> None:
     with right:
         _live(view.live)
         _cost(view)
+    show_tiers(self_labelling.get_tiers(state.get_workspace(), criterion=state.get_criterion()))
     _corpus(view)
 
 

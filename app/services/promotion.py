@@ -14,6 +14,7 @@ from db.enums import ModelStage, PromotionCause, Split
 from db.models import Evaluation, LiveModel, ModelVersion, Person, Promotion
 from db.queries.people import person_named
 from db.queries.registry import get_index, get_live, get_model_or_raise, lock_live
+from db.queries.self_labels import suspend_self_labels
 from db.queries.training import latest_evaluation
 
 
@@ -154,6 +155,7 @@ def _switch(
         before.stage = ModelStage.RETIRED
         row.model_version_id, row.index_version_id, row.changed_at = model.id, index.id, now
     model.stage = ModelStage.LIVE
+    suspend_self_labels(session, reason=f"{model.name} went live, and it rests on the model before", now=now)
     session.add(
         Promotion(
             model_version_id=model.id,
