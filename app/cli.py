@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import typer
 
-from app.verbs import data, judging, labels, looking, models, questions, running
+from app.verbs import certifying, data, judging, labels, looking, models, questions, running
 
 cli = typer.Typer(
     name="relabel",
@@ -31,6 +31,8 @@ VERBS: dict[str, Callable[..., None]] = {
     "pool": labels.pool,
     "label": labels.label,
     "costs": labels.costs,
+    "calibrate": certifying.calibrate,
+    "certify": certifying.certify,
     "serve": running.serve,
     "worker": running.worker,
     "train": models.train,

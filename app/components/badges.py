@@ -25,7 +25,7 @@ SOURCES: Mapping[str, str] = MappingProxyType(
         "human": "people",
         "accepted": "accepted proposals",
         "self": "self-labels",
-        "proposed": "proposals not accepted",
+        "proposed": "proposals not accepted (soft targets)",
     }
 )
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
-from annotator.audit_plan import PlanRow
+from annotator.audit_plan import ForeseenClass, PlanRow
 from annotator.calibration_measures import CalibrationReport
 from annotator.types import ConfidenceKind, JudgeKind
 
@@ -19,6 +19,7 @@ __all__ = [
     "CertificateState",
     "CertificateView",
     "Forecast",
+    "ForeseenClass",
     "IssueReport",
     "JudgeStanding",
     "PlanRow",

@@ -26,12 +26,12 @@ from app.services.audit_planning import Freezable, load_freezable
 from app.services.certificate_views import BatchState, BatchView, CertificateView, IssueReport
 from app.services.spot_checks import draw_spot_checks, spot_check_view
 from db.enums import CertificateState, PolicyKind
-from db.models import Batch, BatchPair, Certificate, Decision, JudgeRow, Person, Suggestion
+from db.models import Batch, BatchPair, Certificate, Decision, JudgeRow, Person
 from db.queries import certifying as queries
 from db.queries.deciding import ensure_policy
 from db.queries.people import person_named
 from db.queries.queue import rebuild_queue
-from db.queries.standing import locked_states, set_decision
+from db.queries.standing import load_suggestions, locked_states, set_decision
 from db.queries.suspending import suspend_certificates, void_batches
 
 _TRIES = 3
@@ -305,8 +305,9 @@ def _route(
         session.add(decision)
         decided.append((state, decision))
     session.flush()
+    suggestions = load_suggestions(session, [pair.suggestion_id for pair in pairs])
     for state, decision in decided:
-        set_decision(state, decision, session.get_one(Suggestion, decision.suggestion_id), now=now)
+        set_decision(state, decision, suggestions[decision.suggestion_id], now=now)
     session.flush()
     return sum(kept)
 

@@ -1,4 +1,4 @@
-"""Freezing a label set: the curated grades of the train questions, with their sources, hashed."""
+"""Freezing a label set: the curated grades of the train questions and the soft targets beside them, hashed."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 from annotator.types import Criterion
 from app.bootstrap import Workspace
 from app.errors import NothingToDo
+from app.services.soft_targets import list_soft_targets
 from app.services.views import TrainableLabels
 from db.enums import Split
 from db.models import LabelSet, LabelSetItem
@@ -24,11 +25,15 @@ from retriever.types import GradedList, LabelledPassage
 ACCEPTED_WEIGHT = 0.5
 """What an uncertified accepted suggestion weighs beside a person's grade (1). Our choice."""
 
+CERTIFIED_WEIGHT = 0.8
+"""What one accepted under a certificate weighs: more, for at most ε of them are wrong, yet less than a person's grade.
+Our choice."""
+
 
 def get_trainable(workspace: Workspace, *, criterion: Criterion = Criterion.RELEVANCE) -> TrainableLabels:
     """What the next label set would hold, and why training could not start with it."""
     with workspace.sessions.read() as session:
-        labels = training_queries.list_curated(session, criterion=criterion)
+        labels = list_trainable(workspace, session, criterion=criterion)
         n_uncertified = count_uncertified_curated(session, criterion=criterion, split=Split.TRAIN)
     counts = Counter(str(label.source) for label in labels)
     return TrainableLabels(
@@ -53,7 +58,7 @@ def _problem(workspace: Workspace, labels: list[CuratedLabel]) -> str | None:
 def freeze(
     workspace: Workspace, session: Session, *, criterion: Criterion, person: str, judge: str | None = None
 ) -> LabelSet:
-    """The label set of the curated grades as they are now; the same grades give the same, already stored set.
+    """The label set of what is trainable now; the same grades give the same, already stored set.
 
     With a judge's name it holds instead all that this judge proposed for train questions and nothing else, accepted or
     not: that is how the judges' labels are compared by the retrievers they make.
@@ -62,7 +67,7 @@ def freeze(
         NothingToDo: there is nothing to train on yet.
     """
     if judge is None:
-        labels = training_queries.list_curated(session, criterion=criterion)
+        labels = list_trainable(workspace, session, criterion=criterion)
     else:
         labels = training_queries.list_proposed(session, judge=judge, criterion=criterion)
         if not labels:
@@ -105,9 +110,18 @@ def freeze(
     return label_set
 
 
-def is_trained(session: Session, *, criterion: Criterion) -> bool:
-    """Whether a finished run has already trained on exactly the curated grades as they are now."""
-    labels = training_queries.list_curated(session, criterion=criterion)
+def list_trainable(workspace: Workspace, session: Session, *, criterion: Criterion) -> list[CuratedLabel]:
+    """What may train: the curated grades and, beside them, calibrated soft targets of what nobody accepted or audited.
+
+    Accepted and trainable are two things: only what is accepted under a certificate carries an error bound.
+    """
+    curated = training_queries.list_curated(session, criterion=criterion)
+    return curated + list_soft_targets(workspace, session, criterion=criterion)
+
+
+def is_trained(workspace: Workspace, session: Session, *, criterion: Criterion) -> bool:
+    """Whether a finished run has already trained on exactly what is trainable now."""
+    labels = list_trainable(workspace, session, criterion=criterion)
     return training_queries.has_finished_run(session, label_hash=_hash(criterion, labels))
 
 
@@ -116,14 +130,18 @@ def _hash(criterion: Criterion, labels: list[CuratedLabel]) -> str:
     # In Python's order: each database sorts text by rules of its own.
     for label in sorted(labels, key=lambda label: (label.query_key, label.passage_key)):
         line = "\t".join(
-            [label.query_key, label.passage_key, str(label.grade), str(label.source), f"{_weight(label):.6f}"]
+            [label.query_key, label.passage_key, f"{label.grade:g}", str(label.source), f"{_weight(label):.6f}"]
         )
         digest.update(line.encode() + b"\n")
     return digest.hexdigest()
 
 
 def _weight(label: CuratedLabel) -> float:
-    return 1.0 if label.review_id is not None else ACCEPTED_WEIGHT
+    if label.weight is not None:
+        return label.weight
+    if label.review_id is not None:
+        return 1.0
+    return CERTIFIED_WEIGHT if label.certified else ACCEPTED_WEIGHT
 
 
 def load_lists(session: Session, label_set_id: int, *, relevant_from: int) -> list[GradedList]:

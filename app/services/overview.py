@@ -51,12 +51,19 @@ def get_overview(workspace: Workspace, *, criterion: Criterion = Criterion.RELEV
             graded_by=counts.count_standing_by_person(session, criterion=criterion),
             live=live_view,
             next_steps=_next_steps(
-                session, funnel=funnel, queries=queries, n_passages=n_passages, live=live_view, criterion=criterion
+                workspace,
+                session,
+                funnel=funnel,
+                queries=queries,
+                n_passages=n_passages,
+                live=live_view,
+                criterion=criterion,
             ),
         )
 
 
 def _next_steps(
+    workspace: Workspace,
     session: Session,
     *,
     funnel: Funnel,
@@ -88,6 +95,10 @@ def _next_steps(
         steps.append(
             NextStep("No question is held out, so no model can prove that it got better. Import some.", "data", None)
         )
-    if active is None and list_curated(session, criterion=criterion) and not is_trained(session, criterion=criterion):
+    if (
+        active is None
+        and list_curated(session, criterion=criterion)
+        and not is_trained(workspace, session, criterion=criterion)
+    ):
         steps.append(NextStep("Retrain on the curated labels.", "train", "relabel train"))
     return tuple(steps)

@@ -50,7 +50,7 @@ class Batchable:
 
 
 def list_batchable(session: Session, *, judge_id: int, kind: ConfidenceKind, criterion: Criterion) -> Batchable:
-    """What a batch of this judge would hold now: its readable current suggestions on untouched pairs of train questions.
+    """What a batch of this judge would hold now: its readable current suggestions on untouched train pairs.
 
     Whoever saw a suggestion cannot judge the pair blind any more, so anything a person did with a pair leaves it out.
     """

@@ -73,6 +73,16 @@ def set_decision(state: PairState, decision: Decision, suggestion: Suggestion, *
         state.curated_grade, state.curated_source = suggestion.grade if accepted else None, source
 
 
+def load_suggestions(session: Session, suggestion_ids: Collection[int]) -> dict[int, Suggestion]:
+    """Suggestions by id, a few hundred a query."""
+    found: dict[int, Suggestion] = {}
+    wanted = sorted(set(suggestion_ids))
+    for start in range(0, len(wanted), 500):
+        rows = session.scalars(sa.select(Suggestion).where(Suggestion.id.in_(wanted[start : start + 500])))
+        found.update((suggestion.id, suggestion) for suggestion in rows)
+    return found
+
+
 def accepted_source(suggestion: Suggestion) -> LabelSource:
     """Who stands behind a suggestion that is accepted: the retriever itself, or another judge."""
     session = object_session(suggestion)

@@ -19,11 +19,10 @@ from db.models import (
     Pair,
     PairState,
     Policy,
-    Suggestion,
 )
 from db.queries.audits import is_open, is_suspended
 from db.queries.queue import rebuild_queue
-from db.queries.standing import locked_states, set_decision
+from db.queries.standing import load_suggestions, locked_states, set_decision
 
 _IN = 500
 
@@ -82,8 +81,9 @@ def _reject_accepted(session: Session, certificate: Certificate, *, reason: str,
         session.add(decision)
         rejected.append((state, decision))
     session.flush()
+    suggestions = load_suggestions(session, [decision.suggestion_id for _, decision in rejected])
     for state, decision in rejected:
-        set_decision(state, decision, session.get_one(Suggestion, decision.suggestion_id), now=now)
+        set_decision(state, decision, suggestions[decision.suggestion_id], now=now)
     session.flush()
     return len(rejected)
 

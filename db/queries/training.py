@@ -12,6 +12,7 @@ from annotator.types import Criterion
 from db.enums import LabelSource, RunStatus, Split
 from db.models import (
     Candidate,
+    Decision,
     Evaluation,
     JudgeRow,
     LabelSet,
@@ -26,23 +27,29 @@ from db.models import (
     TrainingRun,
 )
 from db.queries.audits import locked_pairs
+from db.queries.calibrating import JUDGED_COLUMNS, JudgedRow, judged_row
 
 HUMAN = (LabelSource.HUMAN, LabelSource.ADJUDICATED)
 
 
 @dataclass(frozen=True, slots=True)
 class CuratedLabel:
-    """One curated grade of a train question; `query_key` and `passage_key` are the ids outside the database."""
+    """One grade of a train question; `query_key` and `passage_key` are the ids outside the database.
+
+    Curated, but for the source PROPOSED, whose grade may be an expected one. `certified`: a certificate stands behind it.
+    """
 
     pair_id: int
     query_id: int
     query_key: str
     passage_key: str
-    grade: int
+    grade: float
     source: LabelSource
     suggestion_id: int | None
     decision_id: int | None
     review_id: int | None
+    certified: bool = False
+    weight: float | None = None
 
 
 def list_curated(session: Session, *, criterion: Criterion) -> list[CuratedLabel]:
@@ -58,7 +65,9 @@ def list_curated(session: Session, *, criterion: Criterion) -> list[CuratedLabel
             PairState.suggestion_id,
             PairState.decision_id,
             PairState.review_id,
+            Decision.certificate_id,
         )
+        .outerjoin(Decision, Decision.id == PairState.decision_id)
         .join(Pair, Pair.id == PairState.pair_id)
         .join(Query, Query.id == Pair.query_id)
         .join(Passage, Passage.id == Pair.passage_id)
@@ -82,6 +91,7 @@ def list_curated(session: Session, *, criterion: Criterion) -> list[CuratedLabel
             suggestion_id=row.suggestion_id,
             decision_id=row.decision_id,
             review_id=row.review_id,
+            certified=row.certificate_id is not None,
         )
         for row in rows
         if row.curated_grade is not None and row.curated_source is not None
@@ -131,6 +141,44 @@ def list_proposed(session: Session, *, judge: str, criterion: Criterion) -> list
         for row in rows
         if row.grade is not None
     ]
+
+
+@dataclass(frozen=True, slots=True)
+class OpenProposal:
+    """The readable current suggestion of a train pair that neither a person nor a policy stands behind."""
+
+    judge_id: int
+    row: JudgedRow
+    query_key: str
+    passage_key: str
+
+
+def list_open_proposals(session: Session, *, criterion: Criterion) -> list[OpenProposal]:
+    """Every proposal on the train split that was not accepted and not audited; samples of open batches feed nothing."""
+    rows = session.execute(
+        sa.select(
+            *JUDGED_COLUMNS,
+            Suggestion.judge_id,
+            Query.external_id.label("query_key"),
+            Passage.external_id.label("passage_key"),
+        )
+        .select_from(PairState)
+        .join(Suggestion, Suggestion.id == PairState.suggestion_id)
+        .join(Pair, Pair.id == PairState.pair_id)
+        .join(Query, Query.id == Pair.query_id)
+        .join(Passage, Passage.id == Pair.passage_id)
+        .join(QueryCluster, QueryCluster.id == Query.cluster_id)
+        .outerjoin(Candidate, Candidate.pair_id == Pair.id)
+        .where(
+            PairState.criterion == criterion,
+            PairState.curated_grade.is_(None),
+            Suggestion.grade.is_not(None),
+            QueryCluster.split == Split.TRAIN,
+            PairState.pair_id.not_in(locked_pairs(criterion)),
+        )
+        .order_by(Query.external_id, Passage.external_id)
+    )
+    return [OpenProposal(row.judge_id, judged_row(row), row.query_key, row.passage_key) for row in rows]
 
 
 @dataclass(frozen=True, slots=True)
