@@ -17,7 +17,12 @@ from app.errors import SettingsInvalid
 from db.session import Sessions, connect, upgrade
 
 if TYPE_CHECKING:
+    from openai import AsyncOpenAI
+
     from annotator.judges.chat import ChatModel
+    from annotator.judges.ensemble import StoredVotes
+    from annotator.judges.examples import ExamplePool, Similarity
+    from annotator.judges.server_features import Features
 
 
 def utc_now() -> datetime:
@@ -40,12 +45,44 @@ class Workspace:
         self.sessions.dispose()
 
 
-def make_judge(settings: Settings, scale: Scale, ledger: CallLedger, spec: Mapping[str, Any] | None = None) -> Judge:
+@dataclass(frozen=True, slots=True)
+class Examples:
+    """The audited pairs that a judge may be shown, how many at a time, and how likeness is told."""
+
+    pool: ExamplePool
+    k: int
+    similarity: Similarity
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What a workspace knows that a judge can start with; `app.services.judge_knowledge` reads it.
+
+    `features` by model name, as probed; `votes` are what members of an ensemble have said already; `examples` is None
+    unless they measured better than none.
+    """
+
+    features: Callable[[str], Features | None] | None = None
+    votes: StoredVotes | None = None
+    examples: Examples | None = None
+
+
+NOTHING_KNOWN = Known()
+
+
+def make_judge(
+    settings: Settings,
+    scale: Scale,
+    ledger: CallLedger,
+    spec: Mapping[str, Any] | None = None,
+    *,
+    known: Known = NOTHING_KNOWN,
+) -> Judge:
     """The judge that proposes: that of the spec, else the LLM where a key or endpoint is set, else the local judge.
 
     A spec is plain JSON: {"kind": "local"}, {"kind": "pointwise", "prompt": NAME}, {"kind": "listwise", "prompt":
     NAME}, {"kind": "utility", "method": "utilsel" or "utilrank"}, {"kind": "ensemble", "members": [SPEC, …]}; "model"
-    asks another model at the same endpoint.
+    asks another model at the same endpoint, {"kind": "pointwise", "examples": true} shows audited pairs.
 
     Raises:
         SettingsInvalid: an LLM is asked for and neither a key nor an endpoint is set, or the spec means nothing.
@@ -54,7 +91,7 @@ def make_judge(settings: Settings, scale: Scale, ledger: CallLedger, spec: Mappi
     spec = dict(spec or {})
     kind = spec.pop("kind", "pointwise" if settings.has_llm else "local")
     prompt, method, members = spec.pop("prompt", None), spec.pop("method", "utilsel"), spec.pop("members", [])
-    model = spec.pop("model", None)
+    model, examples = spec.pop("model", None), spec.pop("examples", False)
     if spec:
         raise SettingsInvalid(f"the judge's description names what nobody knows: {', '.join(map(str, spec))}")
     if kind == "local":
@@ -63,19 +100,23 @@ def make_judge(settings: Settings, scale: Scale, ledger: CallLedger, spec: Mappi
         return LocalJudge(scale)
     limit = settings.llm_max_completion_tokens
     if kind == "ensemble":
-        from annotator.judges.ensemble import EnsembleJudge
+        from annotator.judges.ensemble import EnsembleJudge, nothing_stored
 
+        made = [make_judge(settings, scale, ledger, member, known=known) for member in members]
         try:
-            return EnsembleJudge([make_judge(settings, scale, ledger, member) for member in members], scale=scale)
+            return EnsembleJudge(made, scale=scale, stored=known.votes or nothing_stored)
         except ValueError as exc:
             raise SettingsInvalid(f"these judges make no ensemble: {exc}") from exc
-    chat = make_chat(settings, ledger, model=model)
+    chat = make_chat(settings, ledger, model=model, known=known)
     if kind == "pointwise":
         from annotator.judges.openai_chat import OpenAIChatJudge
         from annotator.prompts.loader import load_prompt
 
-        pointwise = load_prompt(str(prompt or "pointwise_relevance"))
-        return OpenAIChatJudge(chat, prompt=pointwise, scale=scale, max_completion_tokens=limit)
+        pointwise = load_prompt(str(prompt or ("pointwise_examples" if examples else "pointwise_relevance")))
+        judge = OpenAIChatJudge(chat, prompt=pointwise, scale=scale, max_completion_tokens=limit)
+        return _with_examples(judge, known.examples) if examples else judge
+    if examples:
+        raise SettingsInvalid(f"a judge of the kind {kind} shows no examples")
     from annotator.prompts.loader import load_text_prompt
 
     if kind == "listwise":
@@ -95,13 +136,51 @@ def make_judge(settings: Settings, scale: Scale, ledger: CallLedger, spec: Mappi
     raise SettingsInvalid(f"there is no judge of the kind {kind!r} ({method})")
 
 
-def make_chat(settings: Settings, ledger: CallLedger, *, model: str | None = None) -> ChatModel:
+def _with_examples(judge: Judge, examples: Examples | None) -> Judge:
+    if examples is None:
+        raise SettingsInvalid(
+            "examples have not measured better than none",
+            user_message="Examples are shown to a judge only where they measured better on blind reviews. Measure "
+            "them with: relabel examples --measure",
+        )
+    from annotator.judges.examples import ExampleJudge
+
+    return ExampleJudge(judge, pool=examples.pool, k=examples.k, similarity=examples.similarity)
+
+
+def make_chat(
+    settings: Settings, ledger: CallLedger, *, model: str | None = None, known: Known = NOTHING_KNOWN
+) -> ChatModel:
     """The LLM that the settings name, for whoever calls one; every call goes through the ledger.
+
+    It starts with the features that a probe found, where there was one.
 
     Raises:
         SettingsInvalid: neither a key nor an endpoint is set.
     """
-    from annotator.judges.chat import ChatModel, Price, make_client
+    from annotator.judges.chat import ChatModel, Price
+
+    price_in, price_out = settings.llm_price_in_per_million_usd, settings.llm_price_out_per_million_usd
+    chat = ChatModel(
+        make_llm_client(settings),
+        model=model or settings.llm_model,
+        ledger=ledger,
+        concurrency=settings.llm_concurrency,
+        price=None if price_in is None or price_out is None else Price(price_in, price_out),
+    )
+    features = known.features(chat.model) if known.features is not None else None
+    if features is not None:
+        chat.learn(features)
+    return chat
+
+
+def make_llm_client(settings: Settings) -> AsyncOpenAI:
+    """A client of the endpoint that the settings name; it makes each call once.
+
+    Raises:
+        SettingsInvalid: neither a key nor an endpoint is set.
+    """
+    from annotator.judges.chat import make_client
 
     if settings.openai_api_key is None and settings.openai_base_url is None:
         raise SettingsInvalid(
@@ -110,14 +189,7 @@ def make_chat(settings: Settings, ledger: CallLedger, *, model: str | None = Non
         )
     # Servers of one's own often ask for no key, but the client insists on some.
     key = "none" if settings.openai_api_key is None else settings.openai_api_key.get_secret_value()
-    price_in, price_out = settings.llm_price_in_per_million_usd, settings.llm_price_out_per_million_usd
-    return ChatModel(
-        make_client(api_key=key, base_url=settings.openai_base_url, timeout=settings.llm_timeout_seconds),
-        model=model or settings.llm_model,
-        ledger=ledger,
-        concurrency=settings.llm_concurrency,
-        price=None if price_in is None or price_out is None else Price(price_in, price_out),
-    )
+    return make_client(api_key=key, base_url=settings.openai_base_url, timeout=settings.llm_timeout_seconds)
 
 
 def judge_host(settings: Settings) -> str | None:

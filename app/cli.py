@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import typer
 
-from app.verbs import certifying, data, judging, labels, looking, models, questions, running
+from app.verbs import certifying, data, judging, labels, looking, models, prompts, questions, running, self_labels
 
 cli = typer.Typer(
     name="relabel",
@@ -30,6 +30,7 @@ VERBS: dict[str, Callable[..., None]] = {
     "questions": questions.questions,
     "pool": labels.pool,
     "label": labels.label,
+    "self-label": self_labels.self_label,
     "costs": labels.costs,
     "calibrate": certifying.calibrate,
     "certify": certifying.certify,
@@ -40,6 +41,9 @@ VERBS: dict[str, Callable[..., None]] = {
     "promote": models.promote,
     "rollback": models.rollback,
     "compare": judging.compare,
+    "definitions": prompts.definitions,
+    "prompt": prompts.prompt,
+    "examples": prompts.examples,
     "search": looking.search,
     "export": data.export,
     "status": looking.status,

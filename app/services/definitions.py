@@ -11,10 +11,14 @@ from typing import Any, cast
 
 from annotator.cleaning import clean
 from annotator.judges.definitions import DefinitionRequest, DefinitionWriter, WrittenDefinition
+from annotator.prompts.loader import load_text_prompt
 from annotator.types import Criterion
-from app.bootstrap import Workspace
-from app.errors import InputInvalid
+from app.bootstrap import Workspace, make_chat
+from app.errors import InputInvalid, SettingsInvalid
+from app.services.call_ledger import DatabaseLedger
+from app.services.charged_calls import charged_to_a_job
 from app.services.indexing import Progress
+from app.services.judge_knowledge import known_to
 from db.models import Query
 from db.queries import definitions as definition_queries
 from db.queries.definitions import DefinitionRecord
@@ -122,6 +126,47 @@ def set_definition(workspace: Workspace, *, query: str, text: str, person: str) 
         dropped = 0 if added is None else definition_queries.drop_acceptance(session, [row.id], now=now)
         versions = definition_queries.list_versions(session, row.id)
         return EditReport(_view(row, versions), added is not None, dropped)
+
+
+def write(
+    workspace: Workspace,
+    *,
+    cap_tokens: int | None = None,
+    cap_usd: float | None = None,
+    on_progress: Progress | None = None,
+    should_cancel: Callable[[], bool] | None = None,
+) -> DefinitionReport:
+    """Has the workspace's LLM write what is missing, its calls charged to a job of their own under a cap.
+
+    Raises:
+        SettingsInvalid: no LLM is set.
+        Conflict: another process writes definitions in this workspace.
+        JudgeUnavailable, CapReached: no further call may be made; what came before is stored.
+    """
+    settings = workspace.settings
+    if not settings.has_llm:
+        raise SettingsInvalid(
+            "definitions are written by an LLM, and none is set",
+            user_message="Definitions are written by an LLM: set OPENAI_API_KEY, or OPENAI_BASE_URL for a server of "
+            "your own; or write them by hand with: relabel definitions --set",
+        )
+    with workspace.sessions.read() as session:
+        lacking = definition_queries.count_without_definition(session)
+    with DatabaseLedger(workspace) as ledger:
+        chat = make_chat(settings, ledger, known=known_to(workspace))
+        writer = DefinitionWriter(
+            chat, prompt=load_text_prompt("definition"), max_completion_tokens=settings.llm_max_completion_tokens
+        )
+        with charged_to_a_job(
+            workspace,
+            ledger,
+            writer.identity,
+            kind="definitions",
+            n=lacking,
+            cap_tokens=cap_tokens,
+            cap_usd=cap_usd,
+        ):
+            return write_missing(workspace, writer, on_progress=on_progress, should_cancel=should_cancel)
 
 
 def write_missing(

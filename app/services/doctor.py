@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib.metadata
 import shutil
 import sys
@@ -11,7 +12,11 @@ from dataclasses import dataclass
 import openai
 import sqlalchemy as sa
 
-from app.bootstrap import Workspace, judge_host
+from annotator.errors import JudgeUnavailable
+from annotator.judges.capabilities import Capabilities
+from app.bootstrap import Workspace, judge_host, make_llm_client
+from app.errors import SettingsInvalid
+from app.services.judge_knowledge import get_capabilities, store_capabilities
 from app.services.runs import is_worker_alive
 from db.session import current_revision
 
@@ -39,8 +44,29 @@ def examine(workspace: Workspace) -> tuple[Check, ...]:
         _disk,
         _worker,
         _llm,
+        _capabilities,
     )
     return tuple(check(workspace) for check in checks)
+
+
+def probe(workspace: Workspace) -> Capabilities:
+    """What the workspace's LLM can do, found out by one small call and kept for whoever calls it from now on.
+
+    Raises:
+        SettingsInvalid: no LLM is set.
+        JudgeUnavailable: no reply came, or the server refuses the key, the model or the account.
+    """
+    from annotator.judges.chat import CallFailed
+    from annotator.judges.probing import probe as ask
+
+    if not workspace.settings.has_llm:
+        raise SettingsInvalid("there is no LLM to probe", user_message="No LLM is set, so there is nothing to probe.")
+    try:
+        found = asyncio.run(ask(make_llm_client(workspace.settings), model=workspace.settings.llm_model))
+    except CallFailed as exc:
+        raise JudgeUnavailable(f"the probe got no reply: {exc.reason}") from exc
+    store_capabilities(workspace, found)
+    return found
 
 
 def _python(workspace: Workspace) -> Check:
@@ -100,3 +126,28 @@ def _llm(workspace: Workspace) -> Check:
     known = settings.llm_model in models
     detail = f"{host} answers; passages are sent there; model {settings.llm_model} is {'' if known else 'not '}listed"
     return Check("LLM", known, detail, f"Set llm_model to one of: {', '.join(models[:10])}")
+
+
+def _capabilities(workspace: Workspace) -> Check:
+    """What the last probe found; looking costs nothing."""
+    settings = workspace.settings
+    if not settings.has_llm:
+        return Check("LLM can", None, "none set")
+    found = get_capabilities(workspace)
+    if found is None:
+        return Check("LLM can", None, "not probed", "relabel doctor --probe asks it one small question.")
+    yes = {True: "yes", False: "no"}
+    features = found.features
+    said = [
+        f"log-probabilities {yes[features.logprobs]}",
+        f"structured output {features.reply_format.name.replace('_', ' ')}",
+        f"temperature {yes[features.temperature]}",
+        f"limit by {'max_completion_tokens' if features.max_completion_tokens else 'max_tokens'}",
+        f"thinks first {yes[found.reasons]}",
+        f"context {found.context_length:,} tokens" if found.context_length else "context not told",
+    ]
+    confidence = "token" if found.token_confidence else "verbal"
+    detail = f"{settings.llm_model}: {', '.join(said)}; so its confidence is {confidence}"
+    if not found.obeys_format:
+        return Check("LLM can", False, f"{detail}; it did not answer in the form asked for", "Try another model.")
+    return Check("LLM can", True, detail)

@@ -22,6 +22,7 @@ from app.bootstrap import Workspace, judge_host, make_judge
 from app.errors import AppError, Conflict, InputInvalid, NothingToDo
 from app.services.call_ledger import DatabaseLedger
 from app.services.indexing import Progress
+from app.services.judge_knowledge import known_to
 from app.services.label_views import FailureView, LabelJobView
 from app.services.labelling import LabelReport, Tally, count_to_ask, label_chunk
 from app.services.runs import worker_alive
@@ -69,7 +70,7 @@ def create(
     """
     settings = workspace.settings
     spec = dict(spec or {})
-    judge = make_judge(settings, workspace.scale, InMemoryCallLedger(), spec)
+    judge = make_judge(settings, workspace.scale, InMemoryCallLedger(), spec, known=known_to(workspace))
     capped = token_cap is not None or cost_cap_usd is not None
     token_cap, cost_cap_usd = caps(workspace, token_cap=token_cap, cost_cap_usd=cost_cap_usd)
     with workspace.sessions.begin() as session:
@@ -215,7 +216,9 @@ def _work(
     job = _enter(workspace, job_id)
     ledger = DatabaseLedger(workspace, job_id=job_id)
     with ledger:
-        judge = make_judge(workspace.settings, workspace.scale, ledger, job.spec.get("judge"))
+        judge = make_judge(
+            workspace.settings, workspace.scale, ledger, job.spec.get("judge"), known=known_to(workspace)
+        )
         with workspace.sessions.read() as session:
             same = label_queries.find_judge(session, judge.identity)
         if same is None or same.id != job.judge_id:

@@ -13,6 +13,7 @@ from annotator.judges.chat import ChatModel, ChatRequest
 from annotator.types import JudgeIdentity, JudgeRequest
 from app.bootstrap import Workspace, judge_host, make_judge
 from app.services import label_jobs
+from app.services.judge_knowledge import known_to
 from app.services.label_views import LabelPlan, RenderedMessage
 from app.services.labelling import count_to_ask, request_of, sample_to_ask
 from db.models import LabelJob
@@ -49,7 +50,7 @@ def plan(
         SettingsInvalid, PromptInvalid: there is no such judge.
     """
     settings = workspace.settings
-    judge = make_judge(settings, workspace.scale, InMemoryCallLedger(), spec)
+    judge = make_judge(settings, workspace.scale, InMemoryCallLedger(), spec, known=known_to(workspace))
     token_cap, cost_cap_usd = label_jobs.caps(workspace, token_cap=token_cap, cost_cap_usd=cost_cap_usd)
     with workspace.sessions.read() as session:
         row = label_queries.find_judge(session, judge.identity)

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from app import terminal
-from app.terminal import print_json, print_table
+from app.terminal import print_json, print_table, say
 from app.verbs.shared import AsJson, Where, opened
 
 
@@ -67,15 +67,26 @@ def status(where: Where = None, as_json: AsJson = False) -> None:
             terminal.out.print(f"Next: {step.text}{command}", markup=False)
 
 
-def doctor(where: Where = None, as_json: AsJson = False) -> None:
+def doctor(
+    where: Where = None,
+    probe: Annotated[
+        bool, typer.Option("--probe", help="Ask the LLM one small question to find out what it can do; it is kept.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
     """Check Python, packages, database, model, disk, worker and LLM, and say what to do about what is wrong.
 
-    Example: relabel doctor
+    Example: relabel doctor --probe
     """
     with opened(where) as workspace:
+        from app.bootstrap import judge_host
         from app.errors import AppError
         from app.services.doctor import examine
+        from app.services.doctor import probe as ask
 
+        if probe:
+            say(f"One small question goes to {judge_host(workspace.settings) or 'nobody: no LLM is set'}.")
+            ask(workspace)
         checks = examine(workspace)
         if as_json:
             print_json(list(checks))

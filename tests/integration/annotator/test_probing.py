@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from annotator.errors import JudgeUnavailable
+from annotator.judges.capabilities import Capabilities
 from annotator.judges.chat import CallFailed, make_client
-from annotator.judges.probing import Capabilities, probe
+from annotator.judges.probing import probe
 from annotator.judges.server_features import Features, ReplyFormat
 from servers.scripted_llm import Behaviour, ScriptedLLM, fails, good, says, unauthorized
 
