@@ -39,7 +39,8 @@ class ClassDesign:
     n_frame_audits, n_rest_audits: audits drawn from the frame, and from the rest of the class (for the recall only).
     thresholds: falling; a pair is accepted at or above one. sizes: pairs accepted at each. nulls: wrong pairs from
     which on a threshold counts as bad. shares: of the risk `level`, each threshold's own part, Σ = 1.
-    expected_coverage: of the class, if calibrated confidences are right within `audit_simulation.ODDS_SHIFTS`.
+    expected_coverage: share of the class accepted unaudited, if confidences are right within
+    `audit_simulation.ODDS_SHIFTS`.
     """
 
     relevant: bool

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from annotator.audit_design import FEW_FOUND_SHARE, Bools, ClassDesign, Floats, checked, design_audit
-from annotator.audit_simulation import forecast
+from annotator.audit_simulation import LUCKY, UNLUCKY, forecast
 from annotator.errors import CertificateImpossible
 
 EPSILONS = (0.05, 0.1, 0.15)
@@ -21,8 +21,8 @@ SECONDS_PER_AUDIT = 20.0
 class ForeseenClass:
     """What a class would get. n_class: its pairs; n_audits: audits of it; the rest are shares of the class in [0, 1].
 
-    coverage: expected. low, high: expected if the odds of being wrong are twice, or half, what the calibrator says.
-    chance: of any certificate at all.
+    coverage: expected share accepted without an audit if the confidences are right. low, high: the same if the odds of
+    being wrong are twice, or a third of, what they say. chance: of any certificate at all, if they are right.
     """
 
     relevant: bool
@@ -92,8 +92,8 @@ def _foreseen(part: ClassDesign, predicted: Bools, conf: Floats, *, epsilon: flo
         relevant=part.relevant,
         n_class=part.n_class,
         n_audits=part.n_audits,
-        coverage=float(covered.mean()),
-        low=float(covered[seen.shifts == seen.shifts.max()].mean()),
-        high=float(covered[seen.shifts == seen.shifts.min()].mean()),
-        chance=float((covered > 0).mean()),
+        coverage=float(covered[seen.shifts == 1.0].mean()),
+        low=float(covered[seen.shifts == UNLUCKY].mean()),
+        high=float(covered[seen.shifts == LUCKY].mean()),
+        chance=float((covered[seen.shifts == 1.0] > 0).mean()),
     )
