@@ -60,6 +60,7 @@ SCREENS: dict[str, Callable[[Page], None] | None] = {
     "overview": None,
     "labels": open_one_accepted,
     "review": None,
+    "judges": None,
     "train": None,
     "search": ask,
     "data": None,

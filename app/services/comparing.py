@@ -5,20 +5,20 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from annotator.agreement import ClassAccuracy, agreement
 from annotator.calibration import JudgedInput, cross_fit, folds_by_query
 from annotator.calibration_features import raw_p_relevant
 from annotator.calibration_measures import CalibrationReport, measure
 from annotator.errors import CalibrationImpossible
-from annotator.intervals import RESAMPLES, Interval
-from annotator.types import ConfidenceKind, Criterion, JudgeKind, Scale
+from annotator.intervals import RESAMPLES, Interval, bootstrap_by_query
+from annotator.types import ConfidenceKind, Criterion, Scale
 from app.bootstrap import Workspace
-from app.config import Settings
 from app.errors import InputInvalid
+from app.services.judge_prices import Prices, members_of
 from app.services.judge_views import (
     BelievedView,
     ClassView,
@@ -32,7 +32,6 @@ from db.enums import Split
 from db.models import JudgeRow, Suggestion
 from db.queries.comparing import (
     BlindReview,
-    JudgeUsage,
     latest_ids,
     list_blind_reviews,
     list_judges,
@@ -87,7 +86,8 @@ def compare_judges(
         compared = [one for one in labelled if one.row.id in chosen]
         common = sorted(set.intersection(*(set(one.by_pair) for one in compared))) if compared else []
         readable = [pair for pair in common if all(one.by_pair[pair].grade is not None for one in compared)]
-        prices = _Prices(list_judges(session, criterion=criterion), usages, workspace.settings)
+        best = _most_accurate(compared, [reviews[pair] for pair in readable], scale=scale)
+        prices = Prices(list_judges(session, criterion=criterion), usages, workspace.settings)
         return JudgeComparison(
             criterion=criterion,
             split=split,
@@ -102,6 +102,7 @@ def compare_judges(
                     one,
                     [reviews[pair] for pair in readable],
                     common,
+                    best=best,
                     scale=scale,
                     prices=prices,
                     resamples=resamples,
@@ -148,8 +149,9 @@ def _compared(
     reviews: Sequence[BlindReview],
     common: Sequence[int],
     *,
+    best: _Labelled | None,
     scale: Scale,
-    prices: _Prices,
+    prices: Prices,
     resamples: int,
     seed: int,
 ) -> ComparedJudge:
@@ -172,6 +174,9 @@ def _compared(
         n_answered=len(common),
         n_unreadable=sum(one.by_pair[pair].grade is None for pair in common),
         accuracy=_interval(agreed.accuracy),
+        behind_best=None
+        if best is None or best is one
+        else _difference(one, best, reviews, scale=scale, resamples=resamples, seed=seed),
         relevant=_class(agreed.relevant),
         irrelevant=_class(agreed.irrelevant),
         kappa=None if agreed.kappa_quadratic is None else _interval(agreed.kappa_quadratic),
@@ -184,6 +189,34 @@ def _compared(
         tokens_per_pair=tokens,
         usd_per_1000=usd,
     )
+
+
+def _most_accurate(compared: Sequence[_Labelled], reviews: Sequence[BlindReview], *, scale: Scale) -> _Labelled | None:
+    """The judge that is most often on the side of the people; the first of equals, None without any review."""
+    if not reviews or not compared:
+        return None
+    return max(compared, key=lambda one: float(_right(one, reviews, scale).mean()))
+
+
+def _right(one: _Labelled, reviews: Sequence[BlindReview], scale: Scale) -> NDArray[np.float64]:
+    """(n,) 1.0 where the judge is on the side of the people, 0.0 where not; of pairs it answered readably."""
+    grades = [one.by_pair[review.pair_id].grade for review in reviews]
+    sides = [grade is not None and scale.is_relevant(grade) for grade in grades]
+    return np.array([side == scale.is_relevant(r.grade) for side, r in zip(sides, reviews, strict=True)], np.float64)
+
+
+def _difference(
+    one: _Labelled, best: _Labelled, reviews: Sequence[BlindReview], *, scale: Scale, resamples: int, seed: int
+) -> IntervalView | None:
+    """Accuracy of one judge less that of the best, on the same pairs and the same resampled questions."""
+    ahead = _right(one, reviews, scale) - _right(best, reviews, scale)
+    found = bootstrap_by_query(
+        lambda weights: float(weights @ ahead / weights.sum()),
+        [review.query_id for review in reviews],
+        resamples=resamples,
+        seed=seed,
+    )
+    return None if found is None else _interval(found)
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,60 +263,9 @@ def _input(suggestion: Suggestion, kind: ConfidenceKind) -> JudgedInput:
         grade=suggestion.grade,
         confidence=suggestion.confidence,
         distribution=None if distribution is None else tuple(float(p) for p in distribution),
-        votes=tuple(member["grade"] for member in _members(suggestion)) if kind is ConfidenceKind.VOTES else (),
+        votes=tuple(member["grade"] for member in members_of(suggestion)) if kind is ConfidenceKind.VOTES else (),
         kind=kind,
     )
-
-
-def _members(suggestion: Suggestion) -> list[Mapping[str, Any]]:
-    """What an ensemble's members said, in its order; empty for a judge that is none."""
-    return list((suggestion.context or {}).get("members", []))
-
-
-@dataclass(frozen=True, slots=True)
-class _Prices:
-    """What a judge costs, from tokens times the price: a reply from the cache was paid for once and would be again."""
-
-    rows: Sequence[JudgeRow]
-    usages: Mapping[int, JudgeUsage]
-    settings: Settings
-
-    def of(self, row: JudgeRow, by_pair: Mapping[int, Suggestion]) -> tuple[float, float | None]:
-        """Tokens a pair, and US dollars for 1,000 pairs or None where no price is known.
-
-        Members whose votes an ensemble found stored used no tokens of its own; what they use alone is added.
-        """
-        tokens, usd = self._own(row)
-        if row.kind is not JudgeKind.ENSEMBLE:
-            return tokens, usd
-        for member in self._stored_members(by_pair):
-            more, cost = (0.0, None) if member is None else self._own(member)
-            tokens, usd = tokens + more, None if usd is None or cost is None else usd + cost
-        return tokens, usd
-
-    def _own(self, row: JudgeRow) -> tuple[float, float | None]:
-        usage = self.usages.get(row.id)
-        if usage is None:
-            return 0.0, None
-        tokens = usage.prompt_tokens + usage.completion_tokens
-        if row.kind in (JudgeKind.LOCAL, JudgeKind.RETRIEVER) or (row.kind is JudgeKind.ENSEMBLE and not tokens):
-            return tokens / usage.n, 0.0
-        price_in, price_out = self.settings.llm_price_in_per_million_usd, self.settings.llm_price_out_per_million_usd
-        usd = None
-        if usage.paid_tokens:
-            usd = usage.paid_usd / usage.paid_tokens * tokens
-        elif tokens and row.model == self.settings.llm_model and price_in is not None and price_out is not None:
-            usd = (usage.prompt_tokens * price_in + usage.completion_tokens * price_out) / 1e6
-        return tokens / usage.n, None if usd is None else 1000 * usd / usage.n
-
-    def _stored_members(self, by_pair: Mapping[int, Suggestion]) -> list[JudgeRow | None]:
-        """The members whose votes the latest suggestion took from where they were stored; None for one unknown here."""
-        by_name = {(row.name, row.prompt_version): row for row in self.rows}
-        return [
-            by_name.get((member["judge"], member["prompt_version"]))
-            for member in _members(by_pair[max(by_pair)])
-            if member.get("suggestion_id") is not None
-        ]
 
 
 def _view(report: CalibrationReport) -> BelievedView:

@@ -49,6 +49,7 @@ class ComparedJudge:
     """One judge on the common pairs.
 
     `n` pairs that every compared judge answered readably; `n_unreadable` of the `n_answered` common pairs it did not.
+    `behind_best`: its accuracy less that of the most accurate judge, paired by question; None for that judge itself.
     `raw` and `calibrated` rest on `n_confidence` pairs with a confidence of `confidence_kind`; a missing `calibrated`
     says why in `calibration_note`. `usd_per_1000` is None when the price is unknown; replies that came from the cache
     count as if they were paid.
@@ -60,6 +61,7 @@ class ComparedJudge:
     n_answered: int
     n_unreadable: int
     accuracy: IntervalView
+    behind_best: IntervalView | None
     relevant: ClassView
     irrelevant: ClassView
     kappa: IntervalView | None
@@ -88,7 +90,7 @@ class JudgeComparison:
 
     `n_reviews` pairs were graded blind, `n_relevant` of them relevant; `n_common` of `n_questions` questions were
     labelled by every compared judge, the other `n_left_out` were not. `n_readable`: common pairs that all of them
-    answered readably. `can_calibrate_with`: fewest reviews a calibrator needs.
+    answered readably.
     """
 
     criterion: Criterion
