@@ -1,0 +1,94 @@
+"""What the workspace knows before a judge asks: probed features, and what members of an ensemble have said."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from annotator.errors import JudgeUnavailable
+from annotator.judges.call_ledger import InMemoryCallLedger
+from app.bootstrap import Workspace, make_chat, make_judge
+from app.config import settings_from
+from app.errors import SettingsInvalid
+from app.services import definitions, doctor, labelling
+from app.services.judge_knowledge import get_capabilities, known_to
+from builders import TOPICS, add_candidates, add_corpus, query_id
+from servers.scripted_llm import Behaviour, Request, ScriptedLLM, fails, good
+
+TRAIN = TOPICS[:2]
+
+
+def with_llm(workspace: Workspace, server: ScriptedLLM) -> Workspace:
+    values = {"openai_base_url": server.base_url, "judge": "llm", "llm_model": "scripted"}
+    return replace(workspace, settings=settings_from(workspace.settings.workspace, values))
+
+
+def made(workspace: Workspace, spec: dict[str, Any]) -> Any:
+    return make_judge(workspace.settings, workspace.scale, InMemoryCallLedger(), spec, known=known_to(workspace))
+
+
+def detail(workspace: Workspace, name: str) -> tuple[bool | None, str]:
+    check = next(check for check in doctor.examine(workspace) if check.name == name)
+    return check.ok, check.detail
+
+
+def test_what_a_probe_found_is_kept_shown_and_used_from_the_first_call(any_workspace: Workspace) -> None:
+    """Each worker learns each refusal anew, and doctor says "fine" of a server that can do nothing."""
+    with ScriptedLLM(refuses=["logprobs", "json_schema"]) as server:
+        workspace = with_llm(any_workspace, server)
+        assert get_capabilities(workspace) is None
+        assert detail(workspace, "LLM can") == (None, "not probed")
+        found = doctor.probe(workspace)
+        assert get_capabilities(workspace) == found
+        ok, said = detail(workspace, "LLM can")
+        assert ok is True
+        assert "log-probabilities no, structured output json object" in said
+        assert "confidence is verbal" in said
+        refused = len(server.requests)
+        add_corpus(workspace, topics=TRAIN)
+        add_candidates(workspace, topics=TRAIN)
+        labelling.label(workspace, made(workspace, {"kind": "pointwise"}))
+        assert len(server.requests) == refused + 12  # not one refused call more
+        assert all("logprobs" not in request.body for request in server.requests[refused:])
+
+
+def test_what_one_model_can_says_nothing_of_another(workspace: Workspace) -> None:
+    """A model with log-probabilities is never asked for them because its neighbour had none."""
+    with ScriptedLLM(refuses=["logprobs"]) as server:
+        first = with_llm(workspace, server)
+        doctor.probe(first)
+        other = replace(first, settings=first.settings.model_copy(update={"llm_model": "another"}))
+        assert get_capabilities(other) is None
+        assert make_chat(other.settings, InMemoryCallLedger(), known=known_to(other)).features.logprobs
+        assert not make_chat(first.settings, InMemoryCallLedger(), known=known_to(first)).features.logprobs
+
+
+def test_a_probe_that_gets_no_answer_says_why(workspace: Workspace) -> None:
+    """A traceback where an engineer asks what is wrong."""
+    with ScriptedLLM(otherwise=fails(400, message="no such thing")) as server, pytest.raises(JudgeUnavailable):
+        doctor.probe(with_llm(workspace, server))
+    with pytest.raises(SettingsInvalid):
+        doctor.probe(workspace)
+
+
+def test_an_ensemble_reads_what_its_members_have_said_and_asks_only_for_the_rest(any_workspace: Workspace) -> None:
+    """Three judges already paid for are paid again to be seen together; or a stale vote counts."""
+
+    def answer(request: Request) -> Behaviour:
+        return good(grade=2)
+
+    with ScriptedLLM(answer) as server:
+        workspace = with_llm(any_workspace, server)
+        add_corpus(workspace, topics=TRAIN)
+        add_candidates(workspace, topics=TRAIN)
+        labelling.label(workspace, made(workspace, {"kind": "pointwise"}))
+        definitions.set_definition(workspace, query=query_id(TRAIN[0]), text="Causes count.", person="Ada")
+        assert len(server.requests) == 12
+        names = ("pointwise_relevance", "pointwise_sides")
+        jury = made(workspace, {"kind": "ensemble", "members": [{"kind": "pointwise", "prompt": n} for n in names]})
+        report = labelling.label(workspace, jury)
+        assert report.proposed == 12
+        # Of the first member only the six pairs whose definition changed; of the second all twelve.
+        assert len(server.requests) == 12 + 6 + 12
