@@ -41,7 +41,7 @@ _VALUE = re.compile(r"^(?P<grade>\d+)(?:\s*(?:/|out\s+of)\s*(?P<outof>\d+))?\s*[
 _OTHER_SCALE = re.compile(
     r"\bscale\s+(?:of|from)\s+(\d+)\s*(?:to|-|–)\s*(\d+)|\b(\d+)\s*(?:to|-|–)\s*(\d+)\s+scale\b", re.I
 )
-_ECHO = re.compile(r"^\s*(?:query|question|passage|document)(?:\s+\d+)?\s*:", re.I | re.M)
+_ECHO = re.compile(r"^[^\S\n]*(?:query|question|passage|document)(?:\s+\d+)?\s*:", re.I | re.M)
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,6 +32,12 @@ COPIED_CHARACTERS = 25
 TOKENS_A_QUESTION = 120
 """Room for one entry of the reply: a question, its evidence, and what surrounds them. Our choice."""
 
+_LOOKED_AT = 5
+"""So many times the questions that were asked for are checked; a reply of thousands is not."""
+
+_SEARCHED = 10
+"""So many times what the prompt may show is searched for evidence: rendering looks at no more of a longer passage."""
+
 _REFERS = re.compile(
     r"\b(?:(?:this|above|given|following|provided)\s+(?:passage|text|paragraph|excerpt|article|document|snippet)"
     r"|the\s+(?:passage|excerpt|snippet|author)|(?:in|from|to)\s+the\s+(?:text|article|document|paragraph))\b",
@@ -167,7 +173,7 @@ class QuestionWriter:
         try:
             questions, dropped = read_questions(
                 reply.text,
-                passage=request.passage,
+                passage=request.passage[: _SEARCHED * self.prompt.limits["passage"]],
                 at_most=min(self.max_questions, len(request.demonstrations)),
                 finish_reason=reply.finish_reason,
             )
@@ -196,8 +202,9 @@ def read_questions(
     if isinstance(entries, Pairs) or not isinstance(entries, list):
         raise ReplyUnreadable("the reply holds no list of questions")
     kept: list[WrittenQuestion] = []
-    dropped: Counter[Dropped] = Counter()
-    for entry in entries:
+    looked_at = _LOOKED_AT * at_most
+    dropped: Counter[Dropped] = Counter({Dropped.TOO_MANY: max(0, len(entries) - looked_at)})
+    for entry in entries[:looked_at]:
         checked = _checked(entry, passage)
         if isinstance(checked, Dropped):
             dropped[checked] += 1
@@ -207,7 +214,7 @@ def read_questions(
             dropped[Dropped.TOO_MANY] += 1
         else:
             kept.append(checked)
-    return tuple(kept), dict(dropped)
+    return tuple(kept), dict(+dropped)
 
 
 def _checked(entry: object, passage: str) -> WrittenQuestion | Dropped:
