@@ -40,7 +40,7 @@ SEED = 0
 
 
 @dataclass(frozen=True, slots=True)
-class _Judged:
+class Judged:
     """One judge's suggestions with what people said of them."""
 
     kind: ConfidenceKind
@@ -68,7 +68,7 @@ def run(quick: bool) -> Result:
     holds = pooled = False
     for name, kind in ((GPT4, ConfidenceKind.VERBAL), (LLAMA, ConfidenceKind.TOKEN)):
         mine = [row for row in rows if row.judge == name]
-        judged = _Judged(
+        judged = Judged(
             kind=kind,
             inputs=[_input(row, kind) for row in mine],
             relevant=[grades[row.query_id, row.passage_id] >= RELEVANT_FROM for row in mine],
@@ -80,7 +80,7 @@ def run(quick: bool) -> Result:
             measure(one, judged.relevant, judged.correct, judged.queries, resamples=resamples, seed=SEED)
             for one in (raw_p, p)
         )
-        auroc = _auroc_under_one_calibrator(judged, resamples)
+        auroc = auroc_under_one_calibrator(judged, resamples)
         floor = ece_of_a_perfect_model(p, seed=SEED)
         lines += _table(name, raw, fitted, auroc, floor)
         figures[name] = {
@@ -102,7 +102,7 @@ def run(quick: bool) -> Result:
     return Result(name="calibration", holds=holds, target=TARGET, figures=figures, lines=tuple(lines))
 
 
-def _auroc_under_one_calibrator(judged: _Judged, resamples: int) -> Interval | None:
+def auroc_under_one_calibrator(judged: Judged, resamples: int) -> Interval | None:
     """AUROC of being correct, pairs of every two questions compared under the calibrator that saw neither.
 
     Pairs of one question are compared under each calibrator that left it out, and averaged. The interval draws
