@@ -80,14 +80,15 @@ def run(quick: bool) -> Result:
             measure(one, judged.relevant, judged.correct, judged.queries, resamples=resamples, seed=SEED)
             for one in (raw_p, p)
         )
-        auroc = auroc_under_one_calibrator(judged, resamples)
+        auroc, gain = auroc_under_one_calibrator(judged, resamples)
         floor = ece_of_a_perfect_model(p, seed=SEED)
-        lines += _table(name, raw, fitted, auroc, floor)
+        lines += _table(name, raw, fitted, (auroc, gain), floor)
         figures[name] = {
             "raw": _as_json(raw),
             "calibrated": {
                 **_as_json(fitted),
                 "auroc_correct_one_calibrator": _bounds(auroc),
+                "auroc_correct_gain": _bounds(gain),
                 "ece_perfect_95": floor[1],
             },
         }
@@ -102,16 +103,17 @@ def run(quick: bool) -> Result:
     return Result(name="calibration", holds=holds, target=TARGET, figures=figures, lines=tuple(lines))
 
 
-def auroc_under_one_calibrator(judged: Judged, resamples: int) -> Interval | None:
-    """AUROC of being correct, pairs of every two questions compared under the calibrator that saw neither.
+def auroc_under_one_calibrator(judged: Judged, resamples: int) -> tuple[Interval | None, Interval | None]:
+    """AUROC of being correct, each pair of questions compared under the calibrator that saw neither, and its gain.
 
     Pairs of one question are compared under each calibrator that left it out, and averaged. The interval draws
-    questions with replacement, as everywhere.
+    questions with replacement, as everywhere. The gain is over the raw confidence, on the same pairs.
     """
     names = list(dict.fromkeys(judged.queries))
     at = np.array([names.index(query) for query in judged.queries])
     correct = np.array(judged.correct)
-    won, compared = np.zeros((len(names), len(names))), np.zeros((len(names), len(names)))
+    raw = judged.confidence(np.array([raw_p_relevant(one, SCALE, judged.kind) for one in judged.inputs]))
+    won, won_raw, compared = (np.zeros((len(names), len(names))) for _ in range(3))
     for pair in itertools.combinations(range(len(names)), 2):
         outside = np.flatnonzero(np.isin(at, pair))
         inside = np.flatnonzero(~np.isin(at, pair)).tolist()
@@ -126,21 +128,33 @@ def auroc_under_one_calibrator(judged: Judged, resamples: int) -> Interval | Non
         p[outside] = calibrator.p_relevant([judged.inputs[i] for i in outside.tolist()])
         confidence = judged.confidence(p)
         for a, b in itertools.product(pair, pair):
-            right, wrong = confidence[(at == a) & correct], confidence[(at == b) & ~correct]
+            right, wrong = (at == a) & correct, (at == b) & ~correct
             share = 1.0 if a != b else 1.0 / (len(names) - 1)
-            above = np.sign(np.subtract.outer(right, wrong))
-            won[a, b] += share * float((above + 1.0).sum()) / 2
-            compared[a, b] += share * above.size
+            won[a, b] += share * _won(confidence[right], confidence[wrong])
+            won_raw[a, b] += share * _won(raw[right], raw[wrong])
+            compared[a, b] += share * int(right.sum()) * int(wrong.sum())
 
-    def statistic(weights: NDArray[np.float64]) -> float | None:
-        total = float(weights @ compared @ weights)
-        return float(weights @ won @ weights) / total if total else None
+    def share_of(sums: NDArray[np.float64]) -> Interval | None:
+        def statistic(weights: NDArray[np.float64]) -> float | None:
+            total = float(weights @ compared @ weights)
+            return float(weights @ sums @ weights) / total if total else None
 
-    return bootstrap_by_query(statistic, names, resamples=resamples, seed=SEED)
+        return bootstrap_by_query(statistic, names, resamples=resamples, seed=SEED)
+
+    return share_of(won), share_of(won - won_raw)
+
+
+def _won(right: NDArray[np.float64], wrong: NDArray[np.float64]) -> float:
+    """Comparisons that a right suggestion wins over a wrong one, ties counting one half."""
+    return float((np.sign(np.subtract.outer(right, wrong)) + 1.0).sum()) / 2
 
 
 def _table(
-    name: str, raw: CalibrationReport, fitted: CalibrationReport, auroc: Interval | None, floor: tuple[float, float]
+    name: str,
+    raw: CalibrationReport,
+    fitted: CalibrationReport,
+    auroc: tuple[Interval | None, Interval | None],
+    floor: tuple[float, float],
 ) -> list[str]:
     heads = ("", "ECE", "if perfect", "Brier", "AUROC of being correct", "pooled")
     cells = [
@@ -150,7 +164,7 @@ def _table(
             _text(fitted.ece),
             f"{fitted.ece_if_perfect:.3f}",
             _text(fitted.brier),
-            _text(auroc),
+            _text(auroc[0]),
             _text(fitted.auroc_correct),
         ),
     ]
@@ -160,6 +174,7 @@ def _table(
             "  " + "".join(f"{cell:<24}" if i else f"{cell:<12}" for i, cell in enumerate(row))
             for row in (heads, *cells)
         ),
+        f"  AUROC of being correct gained by calibrating, on the same pairs: {_text(auroc[1])}",
         f"  95 % of perfect models would show an ECE below {floor[1]:.3f} here",
         *_diagram("raw", raw.bins),
         *_diagram("calibrated", fitted.bins),

@@ -25,7 +25,9 @@ def test_a_calibrator_that_keeps_the_order_keeps_the_auroc() -> None:
         relevant=relevant,
         queries=[f"q{i % 7}" for i in range(240)],
     )
-    found = auroc_under_one_calibrator(judged, resamples=50)
+    found, gain = auroc_under_one_calibrator(judged, resamples=50)
+    assert gain is not None
+    assert (gain.value, gain.low, gain.high) == (0.0, 0.0, 0.0)
     assert found is not None
     assert found.value == pytest.approx(auroc(stated, relevant), abs=1e-12)
     assert found.low is not None
