@@ -16,6 +16,8 @@ from app.components.badges import (
     outcome_text,
     source_text,
 )
+from app.components.definition import edit_definition
+from app.components.effective_prompt import show_effective_prompt
 from app.components.passage import show_passage, show_query
 from app.components.problems import OURS, sentence, show_notice, told
 from app.components.table import show_table
@@ -108,7 +110,7 @@ def _table(page: LabelPage, *, scale: ScaleView, narrow: bool) -> None:
         "Proposed": [_proposed(row, scale=scale) for row in rows],
         "Confidence": [None if row.confidence is None else 100 * row.confidence for row in rows],
         "Stated": [KINDS.get(str(row.confidence_kind), "") for row in rows],
-        "Decision": ["hidden" if row.concealed else outcome_text(row.outcome, certified=row.certified) for row in rows],
+        "Decision": [_decision(row) for row in rows],
         "By people": ["" if row.human_grade is None else grade_text(row.human_grade, scale) for row in rows],
         "Judge": ["" if row.judge is None else judge_text(row.judge) for row in rows],
         "Split": [row.split.value if row.split else "" for row in rows],
@@ -146,6 +148,12 @@ def _table(page: LabelPage, *, scale: ScaleView, narrow: bool) -> None:
         st.caption(f"{page.offset + 1:,} to {last:,} of {page.total:,} pairs")
 
 
+def _decision(row: LabelRow) -> str:
+    if row.concealed:
+        return "hidden"
+    return "stale" if row.stale else outcome_text(row.outcome, certified=row.certified)
+
+
 def _proposed(row: LabelRow, *, scale: ScaleView) -> str:
     if row.status is None:
         return "hidden: judged blind"
@@ -165,6 +173,12 @@ def _detail(pair: PairView, *, scale: ScaleView) -> None:
         )
         _to_review(pair)
         return
+    if pair.stale:
+        st.warning(
+            "Stale: the definition of what counts changed after the judge had seen it. Label again to ask the judge "
+            "under the definition that holds now.",
+            icon=":material/update:",
+        )
     facts = [("Proposed", grade_html(pair.grade, scale) if not _unreadable(pair) else "the reply was unreadable")]
     facts.append(("Confidence", confidence_html(pair.confidence, pair.confidence_kind)))
     facts.append(("Reason", escaped(pair.reason) or "none given"))
@@ -184,6 +198,9 @@ def _detail(pair: PairView, *, scale: ScaleView) -> None:
         _overturn(pair, scale=scale)
     else:
         _to_review(pair)
+    edit_definition(pair)
+    if pair.judge is not None:
+        show_effective_prompt(pair)
     if pair.history:
         show_table(
             ["When", "Who", "What", "Note"],

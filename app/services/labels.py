@@ -63,6 +63,7 @@ def _row(record: PairRecord) -> LabelRow:
         passage_title=record.passage.title,
         split=record.cluster.split,
         concealed=record.concealed,
+        stale=record.stale,
         status=suggestion.status,
         grade=suggestion.grade,
         confidence=suggestion.confidence,
@@ -80,6 +81,7 @@ def _row(record: PairRecord) -> LabelRow:
     by_people = state.curated_source in HUMAN_SOURCES
     return replace(
         row,
+        stale=False,
         status=None,
         grade=None,
         confidence=None,
@@ -113,6 +115,7 @@ def concealed(pair: PairView) -> PairView:
     return replace(
         pair,
         concealed=True,
+        stale=False,
         evidence=None,
         status=None,
         grade=None,
@@ -150,6 +153,7 @@ def pair_view(session: Session, *, pair_id: int, criterion: Criterion) -> PairVi
         evidence=evidence,
         split=record.cluster.split,
         concealed=record.concealed,
+        stale=record.stale,
         status=None if suggestion is None else suggestion.status,
         grade=None if suggestion is None else suggestion.grade,
         grade_distribution=(

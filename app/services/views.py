@@ -144,7 +144,8 @@ class JudgeView:
 class LabelRow:
     """One line of the Labels screen: the current suggestion of a pair, what was decided, what people said.
 
-    `concealed`: people judge the pair blind, so nothing of what was proposed and decided is here.
+    `concealed`: people judge the pair blind, so nothing of what was proposed and decided is here. `stale`: the
+    definition changed after the judge had seen it.
     """
 
     pair_id: int
@@ -152,6 +153,7 @@ class LabelRow:
     passage_title: str
     split: Split | None
     concealed: bool
+    stale: bool
     status: SuggestionStatus | None
     grade: int | None
     confidence: float | None
@@ -193,7 +195,8 @@ class HistoryEntry:
 class PairView:
     """Everything about one pair, for the Labels screen's detail and for the review card.
 
-    `concealed`: people judge the pair blind, so nothing that a judge or another person said of it is here.
+    `concealed`: people judge the pair blind, so nothing that a judge or another person said of it is here. `stale`: the
+    definition changed after the judge had seen it.
     """
 
     pair_id: int
@@ -206,6 +209,7 @@ class PairView:
     evidence: tuple[int, int] | None  # character offsets into passage_text
     split: Split | None
     concealed: bool
+    stale: bool
     status: SuggestionStatus | None
     grade: int | None
     grade_distribution: tuple[float, ...] | None

@@ -26,13 +26,15 @@ from db.models import (
     Suggestion,
 )
 from db.queries.audits import is_concealed
+from db.queries.definitions import is_stale
 
 
 @dataclass(frozen=True, slots=True)
 class PairRecord:
     """The rows that make up one pair under one criterion; what has not happened yet is None.
 
-    `concealed`: people judge it blind, so that what was proposed and decided must not be shown.
+    `concealed`: people judge it blind, so that what was proposed and decided must not be shown. `stale`: the judge was
+    shown another definition than holds now.
     """
 
     pair: Pair
@@ -45,9 +47,10 @@ class PairRecord:
     decision: Decision | None
     review: Review | None
     concealed: bool
+    stale: bool
 
 
-_Rows = sa.Select[Pair, Query, Passage, QueryCluster, PairState, Suggestion, JudgeRow, Decision, Review, bool]
+_Rows = sa.Select[Pair, Query, Passage, QueryCluster, PairState, Suggestion, JudgeRow, Decision, Review, bool, bool]
 
 
 def _records(criterion: Criterion) -> _Rows:
@@ -63,6 +66,7 @@ def _records(criterion: Criterion) -> _Rows:
             Decision,
             Review,
             is_concealed(criterion).label("concealed"),
+            sa.func.coalesce(is_stale(), sa.false()).label("stale"),
         )
         .join(Query, Query.id == Pair.query_id)
         .join(Passage, Passage.id == Pair.passage_id)
