@@ -90,21 +90,22 @@ class ExampleJudge:
         Raises:
             JudgeUnavailable, CapReached: from the inner judge.
         """
-        chosen: dict[str, tuple[GradedExample, ...]] = {}
-        shown: dict[int, list[int]] = {}
-        with_examples = []
-        for request in requests:
-            if request.query not in chosen:
-                chosen[request.query] = self._pool.nearest(request.query, k=self._k, similarity=self._similarity)
-            examples = chosen[request.query]
-            shown[request.pair_id] = [example.id for example in examples]
-            with_examples.append(replace(request, examples=examples))
+        with_examples = self.with_examples(requests)
+        shown = {request.pair_id: [example.id for example in request.examples] for request in with_examples}
         results = cast("AsyncGenerator[Proposal | JudgeFailure]", self.inner.judge(with_examples))
         async with aclosing(results) as generator:
             async for result in generator:
                 if isinstance(result, Proposal):
                     result = replace(result, context=with_context(result.context, examples=shown[result.pair_id]))
                 yield result
+
+    def with_examples(self, requests: Sequence[JudgeRequest]) -> list[JudgeRequest]:
+        """The requests as the inner judge gets them, each with the examples for its query."""
+        chosen: dict[str, tuple[GradedExample, ...]] = {}
+        for request in requests:
+            if request.query not in chosen:
+                chosen[request.query] = self._pool.nearest(request.query, k=self._k, similarity=self._similarity)
+        return [replace(request, examples=chosen[request.query]) for request in requests]
 
 
 def _plain(text: str) -> str:

@@ -201,12 +201,19 @@ async def _label_pairs(
     async with aclosing(results):
         try:
             async for result in results:
+                if len(batch) >= STORE_EVERY and not _together(batch[-1], result) and not await store():
+                    return  # the result in hand is not lost: its reply is stored, and its list will be asked for whole
                 batch.append(result)
-                if len(batch) >= STORE_EVERY and not await store():
-                    return
         finally:
             if batch:
                 await store()
+
+
+def _together(one: Proposal | JudgeFailure, other: Proposal | JudgeFailure) -> bool:
+    """Whether both come from one list: stored apart, a crash between would have the rest asked for as another list."""
+    if isinstance(one, JudgeFailure) or isinstance(other, JudgeFailure):
+        return False
+    return one.context is not None and one.context is other.context
 
 
 def store_results(
