@@ -78,7 +78,7 @@ class ClassCertificate:
     issued: whether a threshold passed. threshold: accept at or above it; None if not issued. n_audits, n_errors: of the
     whole class, unanswered ones among the errors. n_audits_above, n_errors_above: at or above the threshold (of the
     frame if none was issued). upper_bound: on the remaining error at that threshold taken alone, with confidence
-    1 − δ/2; the promise is ε. n_accepted: pairs at or above the threshold that nobody audited. coverage: n_accepted as
+    1 − δ/2, and at most ε where issued; the promise is ε. n_accepted: pairs at or above the threshold that nobody audited. coverage: n_accepted as
     a share of the unaudited pairs of the class, in [0, 1]. n_class: pairs of the class. reason: in plain words.
     """
 
@@ -243,6 +243,8 @@ def _certify_class(
     unaudited = part.n_class - part.n_audits
     n_accepted = size - n_here if at is not None else 0
     bound = upper_remaining_error(k_here, population=size, drawn=n_here, level=design.delta / 2)
+    if at is not None:
+        bound = min(bound, design.epsilon)
     name = "relevant" if part.relevant else "irrelevant"
     if not part.n_class:
         reason = f"the batch has no pair of the class {name}"
