@@ -129,7 +129,7 @@ def show_certificates(certificates: Sequence[CertificateView]) -> None:
     """Every certificate, each class apart: the promise, what it rests on, and what it covers."""
     show_table(
         [
-            *("No.", "Judge", "Class", "State", "At most wrong", "Confidence"),
+            *("No.", "Judge", "Class", "State", "At most wrong", "With confidence"),
             *("Audits", "Wrong", "Accepted", "Coverage", "Relevant found", "Spot checks"),
         ],
         [
@@ -163,7 +163,7 @@ def show_certificates(certificates: Sequence[CertificateView]) -> None:
 def _recall(one: CertificateView) -> str:
     if one.recall_relevant is None:
         return "–"
-    if one.recall_interval is None:
+    if one.recall_interval is None or one.recall_interval[0] == one.recall_interval[1]:
         return f"{one.recall_relevant:.0%}"
     low, high = one.recall_interval
     return f"{one.recall_relevant:.0%} ({low:.0%} to {high:.0%})"

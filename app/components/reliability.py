@@ -21,6 +21,7 @@ def show_reliability(*, raw: CalibrationReport | None, calibrated: CalibrationRe
     ]
     if not points:
         return
+    st.html('<h3 class="rl-small-heading">Promised and found</h3>')
     share = alt.Scale(domain=[0, 1], nice=False)
     data = alt.InlineData(values=points)
     x = alt.X("promised:Q", title="Promised: p(relevant)", scale=share, axis=alt.Axis(format="%", tickCount=5))

@@ -38,11 +38,13 @@ def draw() -> None:
         return
     chosen = _choose(judges)
     view = calibrating.get_calibration(workspace, judge_id=chosen.judge_id, criterion=criterion)
-    left, right = st.columns([6, 5], gap="large")
-    with left:
-        _calibration(view)
-    with right:
-        _thresholds(view)
+    _calibration(view)
+    if view.calibrator_id is not None or not chosen.certifiable:
+        left, right = st.columns(2, gap="large")
+        with left:
+            show_reliability(raw=view.raw, calibrated=view.calibrated)
+        with right:
+            _thresholds(view)
     st.subheader("Certificates", anchor=False)
     batches = certifying.list_batches(workspace, criterion=criterion)
     for batch in batches:
@@ -56,8 +58,9 @@ def draw() -> None:
             '<p><span class="rl-tag">uncertified</span> No certificate yet. Whatever is accepted is accepted by a bare '
             "threshold, and nobody knows how much of it is wrong.</p>"
         )
-    if view.calibrator_id is not None and chosen.certifiable:
-        _plan_and_freeze(chosen, batches)
+    auditing = any(batch.state == "open" and batch.judge_id == chosen.judge_id for batch in batches)
+    if view.calibrator_id is not None and chosen.certifiable and not auditing:
+        _plan_and_freeze(chosen)
     done = [batch for batch in batches if batch.state != "open"]
     if done:
         with st.expander(f"Earlier batches ({len(done)})", key="calibration.batches"):
@@ -103,7 +106,6 @@ def _calibration(view: CalibrationView) -> None:
             f"<strong>{counted(view.n_reviews, 'blind review')}</strong> of {counted(view.n_queries, 'question')}.</p>"
         )
         _measures(view)
-        show_reliability(raw=view.raw, calibrated=view.calibrated)
     st.button(
         "Fit again" if view.calibrator_id is not None else "Fit the calibrator",
         key="calibration.fit",
@@ -148,16 +150,13 @@ def _figure(report: CalibrationReport, name: str) -> str:
 
 
 def _thresholds(view: CalibrationView) -> None:
-    st.subheader("What a threshold would accept", anchor=False)
+    st.html('<h3 class="rl-small-heading">What a threshold would accept</h3>')
     if not view.standing.certifiable:
         st.html(
             '<p><span class="rl-tag">uncertified</span> This judge proposes and ranks; it is never certified, so '
             "nothing "
             "it says can be accepted under a bound.</p>"
         )
-        return
-    if view.calibrator_id is None:
-        st.html('<p class="rl-muted">Fit the calibrator first.</p>')
         return
     with told():
         forecast = audit_planning.forecast(
@@ -215,8 +214,8 @@ def _open_batch(batch: BatchView) -> None:
                 )
 
 
-def _plan_and_freeze(judge: JudgeStanding, batches: Sequence[BatchView]) -> None:
-    st.subheader("Before auditing", anchor=False)
+def _plan_and_freeze(judge: JudgeStanding) -> None:
+    st.subheader("A new certificate", anchor=False)
     st.button("Work out what audits would buy", key="calibration.plan", on_click=_plan, args=(judge.judge_id,))
     plan = state.get_plan()
     if plan is not None:

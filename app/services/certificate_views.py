@@ -121,6 +121,7 @@ class BatchView:
 
     id: int
     hash: str
+    judge_id: int
     judge: str
     state: BatchState
     epsilon: float

@@ -397,6 +397,7 @@ def _batch_view(session: Session, batch: Batch) -> BatchView:
     return BatchView(
         id=batch.id,
         hash=batch.hash,
+        judge_id=batch.judge_id,
         judge=session.get_one(JudgeRow, batch.judge_id).name,
         state=state,
         epsilon=batch.epsilon,

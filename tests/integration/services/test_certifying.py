@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 
 from annotator.judges.local import LocalJudge
+from annotator.routing import BareThreshold
 from annotator.types import Criterion
 from app.bootstrap import Workspace
 from app.errors import Conflict, NotAllowed, NothingToDo
@@ -28,6 +29,7 @@ from simulated import World, certifiable, judge_of, labelled, reviewed, simulate
 
 EPSILON = 0.3
 N = 60
+STRICT = BareThreshold(threshold_relevant=0.999, threshold_irrelevant=0.999)
 
 
 def frozen(world: World, *, n: int = N, epsilon: float = EPSILON) -> BatchView:
@@ -265,7 +267,7 @@ def test_a_calibrator_that_saw_a_question_of_the_batch_is_refused(workspace: Wor
     issued(world)
     judge_id = calibrating.find_judge(workspace, None)
     calibrating.calibrate(workspace, judge_id=judge_id, with_train=True, replace=True)
-    with pytest.raises(Conflict, match="fitted on 12 queries"):
+    with pytest.raises(Conflict, match="was fitted on"):
         frozen(world, n=10)
     with pytest.raises(Conflict):
         audit_planning.plan(workspace, judge_id=judge_id)
@@ -282,7 +284,7 @@ def test_one_batch_at_a_time_holds_a_pair(any_workspace: Workspace) -> None:
 def test_what_people_touched_or_have_open_is_in_no_batch(workspace: Workspace) -> None:
     """Somebody who has seen the proposal is asked for a blind judgement of it."""
     world = certifiable(workspace)
-    routing.route(workspace)
+    routing.route(workspace, policy=STRICT)
     for action in ("grade", "skip"):
         card = reviewing.claim(workspace, person="Ada")
         assert card is not None
@@ -327,7 +329,7 @@ def test_another_judge_takes_the_certificate_of_the_one_before_away(any_workspac
         assert event.state is CertificateState.SUSPENDED
         assert "another suggestion" in event.reason
         relevant = session.get_one(Certificate, event.certificate_id).relevant_class
-        classes = dict(session.execute(sa.select(BatchPair.pair_id, BatchPair.relevant_class)).tuples().all())
+        classes = {row.pair_id: row.relevant_class for row in session.scalars(sa.select(BatchPair))}
     fallen = {pair_id for pair_id in accepted if classes[pair_id] is relevant} - {replaced}
     waiting = {pair.pair_id for pair in reviewing.list_waiting(any_workspace)}
     assert fallen
@@ -460,7 +462,7 @@ def test_calibrate_questions_are_labelled_and_nothing_else_is_done_with_them(any
 def test_only_blind_reviews_calibrate(workspace: Workspace) -> None:
     """Grades that people gave after reading the proposal agree with it, and the judge looks calibrated."""
     world = reviewed(labelled(simulated(workspace)))
-    routing.route(workspace)
+    routing.route(workspace, policy=STRICT)
     shown = 0
     while (card := reviewing.claim(workspace, person="Ada")) is not None and shown < 10:
         reviewing.grade(workspace, card=card.card, person="Ada", grade=card.pair.grade or 0)

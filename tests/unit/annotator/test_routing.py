@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from annotator.errors import AnnotatorError, PolicyInvalid
-from annotator.routing import BareThreshold, Outcome
+from annotator.routing import BareThreshold, CertifiedThreshold, Outcome
 from annotator.types import ConfidenceKind, Proposal, Scale, SuggestionStatus, Usage
 
 SCALE = Scale()
@@ -70,3 +70,34 @@ def test_a_threshold_that_is_no_probability_is_refused(threshold: float) -> None
     with pytest.raises(PolicyInvalid) as caught:
         BareThreshold(threshold_relevant=threshold)
     assert isinstance(caught.value, AnnotatorError)
+
+
+@pytest.mark.parametrize(
+    ("relevant", "confidence", "audited", "outcome", "word"),
+    [
+        (False, 0.9, False, Outcome.ACCEPTED, "certified: not relevant"),
+        (False, 0.899, False, Outcome.REJECTED, "below the certified threshold"),
+        (False, 0.99, True, Outcome.REJECTED, "a person's grade stands"),
+        (True, 1.0, False, Outcome.REJECTED, "nothing of this class is certified"),
+    ],
+)
+def test_a_certified_policy_accepts_only_what_its_certificate_covers(
+    relevant: bool, confidence: float, audited: bool, outcome: Outcome, word: str
+) -> None:
+    """A class that failed its audit is accepted along with the one that passed."""
+    policy = CertifiedThreshold(batch="b", threshold_irrelevant=0.9, threshold_relevant=None, epsilon=0.1, delta=0.05)
+    decision = policy.decide(relevant=relevant, confidence=confidence, audited=audited)
+    assert decision.outcome is outcome
+    assert word in decision.why
+    assert "uncertified" not in decision.why
+
+
+def test_certified_policies_of_two_batches_are_two_versions() -> None:
+    """One batch's thresholds decide on another's pairs under the same name."""
+    versions = {
+        CertifiedThreshold(
+            batch=batch, threshold_irrelevant=0.9, threshold_relevant=None, epsilon=0.1, delta=0.05
+        ).version
+        for batch in ("a", "b")
+    }
+    assert len(versions) == 2
