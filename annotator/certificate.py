@@ -78,8 +78,9 @@ class ClassCertificate:
     issued: whether a threshold passed. threshold: accept at or above it; None if not issued. n_audits, n_errors: of the
     whole class, unanswered ones among the errors. n_audits_above, n_errors_above: at or above the threshold (of the
     frame if none was issued). upper_bound: on the remaining error at that threshold taken alone, with confidence
-    1 − δ/2, and at most ε where issued; the promise is ε. n_accepted: pairs at or above the threshold that nobody audited. coverage: n_accepted as
-    a share of the unaudited pairs of the class, in [0, 1]. n_class: pairs of the class. reason: in plain words.
+    1 − δ/2, and at most ε where issued; the promise is ε. n_accepted: pairs at or above the threshold that nobody
+    audited. coverage: n_accepted as a share of the unaudited pairs of the class, in [0, 1]. n_class: pairs of the
+    class. reason: in plain words.
     """
 
     relevant: bool
