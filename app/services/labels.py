@@ -23,6 +23,7 @@ from db.queries.pairs import (
     list_records,
 )
 from db.queries.people import person_named
+from db.queries.positives import PositiveCount, count_positives
 from db.queries.states import refresh_state
 
 HUMAN_SOURCES = (LabelSource.HUMAN, LabelSource.ADJUDICATED)
@@ -252,6 +253,12 @@ def overturn(
         session.flush()
         refresh_state(session, pair_id=pair_id, criterion=criterion, now=now)
         return pair_view(session, pair_id=pair_id, criterion=criterion)
+
+
+def count_queries_without_positive(workspace: Workspace, *, criterion: Criterion) -> PositiveCount:
+    """How many queries the judges found nothing for; such queries are kept and counted."""
+    with workspace.sessions.read() as session:
+        return count_positives(session, criterion=criterion, relevant_from=workspace.scale.relevant_from)
 
 
 def check_grade(workspace: Workspace, grade: int) -> None:

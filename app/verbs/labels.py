@@ -64,9 +64,11 @@ def label(
     with opened(where) as workspace:
         from dataclasses import replace
 
+        from annotator.types import Criterion
         from app.errors import InputInvalid
         from app.jobs import labelling as jobs
         from app.services import label_jobs, label_plans, routing
+        from app.services.labels import count_queries_without_positive
         from db.enums import RunStatus
 
         if judge not in (None, "auto", "local", "llm"):
@@ -110,9 +112,10 @@ def label(
         with bar("Proposals") as progress:
             view, labelled = label_jobs.run_here(workspace, asked.job_id, on_progress=progress)
         with bar("Decisions") as progress:
-            routed = routing.route(workspace, on_progress=progress)
+            routed = routing.route(workspace, criterion=planned.criterion, on_progress=progress)
+        positives = count_queries_without_positive(workspace, criterion=planned.criterion)
         if as_json:
-            print_json({"job": view, "labelled": labelled, "routed": routed})
+            print_json({"job": view, "labelled": labelled, "routed": routed, "positives": positives})
         else:
             cost = "unknown" if labelled.cost_usd is None else f"${labelled.cost_usd:.4f}"
             say(
@@ -120,6 +123,10 @@ def label(
                 f"reply (relabel label --retry asks for those); cost {cost}"
             )
             say(f"{routed.accepted:,} accepted (uncertified), {routed.rejected:,} rejected; {routed.waiting:,} wait")
+            say(
+                f"{positives.without_positive:,} of {positives.queries:,} questions have no passage that counts as "
+                f"{'useful' if planned.criterion is Criterion.UTILITY else 'relevant'}; they are kept"
+            )
         if view.status is not RunStatus.DONE:
             raise InputInvalid(
                 f"label job {view.id} is {view.status}: {view.message}",
