@@ -177,6 +177,7 @@ def measure(data: JudgedPools, *, confidence: Confidence, resamples: int) -> dic
         "pairs_in_batch_to_break_even": _break_even(outcomes),
         "right_labels_share": mean(lambda o: 1.0 - (sum(o.n_wrong) + o.n_llm_wrong) / o.n_batch),
         "right_labels_share_same_calls_at_random": mean(lambda o: o.random_right / o.n_batch),
+        "truly_relevant_labelled_irrelevant_share": mean(lambda o: o.n_wrong[0] / max(1, o.n_truly[1])),
         "middle_grades_given": sum(o.n_middle_given for o in outcomes),
         "accepted_pairs_people_gave_a_middle_grade": mean(lambda o: o.n_middle_accepted),
     }
@@ -236,6 +237,10 @@ def _lines(name: str, figures: Mapping[str, Json]) -> list[str]:
     lines.append(
         f"  right labels for the same calls: {number('right_labels_share'):.3f} of the batch, at random "
         f"{number('right_labels_share_same_calls_at_random'):.3f}"
+    )
+    lines.append(
+        f"  of all truly relevant pairs, {number('truly_relevant_labelled_irrelevant_share'):.3f} are self-labelled "
+        "irrelevant"
     )
     return lines
 
