@@ -28,6 +28,7 @@ from db.models import (
 )
 from db.queries.audits import locked_pairs
 from db.queries.calibrating import JUDGED_COLUMNS, JudgedRow, judged_row
+from db.queries.definitions import is_stale
 
 HUMAN = (LabelSource.HUMAN, LabelSource.ADJUDICATED)
 
@@ -154,7 +155,10 @@ class OpenProposal:
 
 
 def list_open_proposals(session: Session, *, criterion: Criterion) -> list[OpenProposal]:
-    """Every proposal on the train split that was not accepted and not audited; samples of open batches feed nothing."""
+    """Every proposal on the train split that was not accepted and not audited; samples of open batches feed nothing.
+
+    Nor do stale ones: what a judge said under a definition that was given up is no target.
+    """
     rows = session.execute(
         sa.select(
             *JUDGED_COLUMNS,
@@ -164,6 +168,7 @@ def list_open_proposals(session: Session, *, criterion: Criterion) -> list[OpenP
         )
         .select_from(PairState)
         .join(Suggestion, Suggestion.id == PairState.suggestion_id)
+        .join(JudgeRow, JudgeRow.id == Suggestion.judge_id)
         .join(Pair, Pair.id == PairState.pair_id)
         .join(Query, Query.id == Pair.query_id)
         .join(Passage, Passage.id == Pair.passage_id)
@@ -175,6 +180,7 @@ def list_open_proposals(session: Session, *, criterion: Criterion) -> list[OpenP
             Suggestion.grade.is_not(None),
             QueryCluster.split == Split.TRAIN,
             PairState.pair_id.not_in(locked_pairs(criterion)),
+            ~is_stale(),
         )
         .order_by(Query.external_id, Passage.external_id)
     )

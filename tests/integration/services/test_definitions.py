@@ -15,7 +15,7 @@ from annotator.judges.definitions import DefinitionWriter
 from annotator.judges.retrying import RetryPolicy
 from annotator.judges.scripted import ScriptedJudge
 from annotator.prompts.loader import load_text_prompt
-from annotator.types import JudgeKind
+from annotator.types import Criterion, JudgeKind
 from app.bootstrap import Workspace
 from app.errors import InputInvalid
 from app.services import definitions, labelling, labels, overview, reviewing, routing
@@ -24,6 +24,7 @@ from builders import TOPICS, add_candidates, add_corpus, pair_ids, query_id, scr
 from db.enums import LabelSource, Outcome
 from db.errors import NotFound
 from db.models import Definition, Suggestion
+from db.queries.training import list_open_proposals
 from servers.scripted_llm import Behaviour, Request, ScriptedLLM, says, server_error
 
 TRAIN = TOPICS[:3]
@@ -166,6 +167,19 @@ def test_routing_accepts_no_stale_suggestion(pooled: Workspace) -> None:
     routing.route(pooled)
     routing.route(pooled, policy=replace(routing.bare_policy(pooled), threshold_relevant=0.1))
     assert overview.get_overview(pooled).funnel.accepted == N_PAIRS - 6
+
+
+def test_a_stale_proposal_is_no_target_of_training(pooled: Workspace) -> None:
+    """The retriever is trained toward a guideline that an expert took back."""
+    label_and_route(pooled, scripted_judge(pooled, confidence=0.3))
+
+    def open_proposals() -> int:
+        with pooled.sessions.read() as session:
+            return len(list_open_proposals(session, criterion=Criterion.RELEVANCE))
+
+    assert open_proposals() == N_PAIRS
+    definitions.set_definition(pooled, query=BREAD, text="Only causes count.", person="Ada")
+    assert open_proposals() == N_PAIRS - 6
 
 
 def test_a_persons_grade_outlives_a_change_of_the_definition(pooled: Workspace) -> None:
