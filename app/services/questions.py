@@ -93,7 +93,8 @@ class QuestionPlan:
 class QuestionReport:
     """What a job has done, earlier runs of it included; tokens and dollars count unsettled calls at their worst case.
 
-    `dropped` counts questions by the reason why they were not kept, `patterns` those kept.
+    `cost_usd` is None where the price is unknown. `dropped` counts questions by the reason why they were not kept,
+    `patterns` those kept.
     """
 
     model: str
@@ -106,7 +107,7 @@ class QuestionReport:
     dropped: dict[str, int]
     patterns: dict[str, int]
     tokens: int
-    cost_usd: float
+    cost_usd: float | None
     finished: bool
 
 
@@ -188,7 +189,8 @@ def write_questions(
         try:
             finished = work.run(should_cancel)
         except (AnnotatorError, KeyboardInterrupt) as exc:
-            _end(workspace, job.id, status=RunStatus.FAILED, message=str(exc), finished=False)
+            stopped = RunStatus.CANCELLED if isinstance(exc, KeyboardInterrupt) else RunStatus.FAILED
+            _end(workspace, job.id, status=stopped, message=str(exc), finished=False)
             raise
         _end(workspace, job.id, status=RunStatus.DONE if finished else RunStatus.CANCELLED, finished=finished)
     return _report(workspace, job.id, writer, wish)
@@ -204,6 +206,7 @@ class _Work:
     job_id: int
     judge_id: int
     on_progress: Progress | None
+    _chosen: list[int] = field(default_factory=list)
     _duplicates: NearDuplicates = field(default_factory=NearDuplicates)
     _last_query: int = 0
     _written: int = 0
@@ -213,6 +216,7 @@ class _Work:
         """Whether the job came to its end; False when it was stopped."""
         with self.workspace.sessions.read() as session:
             self._written, self._asked = question_queries.count_job(session, job_id=self.job_id)
+            self._look(session)
         while True:
             requests = self._next_round()
             if not requests:
@@ -225,21 +229,29 @@ class _Work:
         missing = min(
             math.ceil((self.wish.n - self._written) / self.wish.per_passage), self.wish.most_passages - self._asked
         )
-        with self.workspace.sessions.begin() as session:
-            job = session.get_one(LabelJob, self.job_id)
-            begun = job.spec.get("round")
+        # Read in a snapshot and written in a moment: going over the corpus must not make a reviewer wait.
+        with self.workspace.sessions.read() as session:
+            begun = session.get_one(LabelJob, self.job_id).spec.get("round")
             if begun is not None:
                 bank = QuestionBank({p: tuple(e) for p, e in begun["examples"].items()}, begun["written"])
                 done = question_queries.list_asked_in(session, job_id=self.job_id, passage_ids=begun["passages"])
                 left = [passage_id for passage_id in begun["passages"] if passage_id not in done]
                 if left:
                     return _requests(session, left, bank, self.wish)
-            chosen = _choose(session, self.wish, count=min(missing, ROUND), job_id=self.job_id)
+            if missing < 1:
+                return []
+            if not self._chosen:  # for several rounds at once
+                self._chosen = _choose(session, self.wish, count=missing, job_id=self.job_id)
+            size = min(missing, ROUND)
+            chosen, self._chosen = self._chosen[:size], self._chosen[size:]
             if not chosen:
                 return []
             bank = build_bank(question_queries.stream_written(session))
+            requests = _requests(session, chosen, bank, self.wish)
+        with self.workspace.sessions.begin() as session:
+            job = session.get_one(LabelJob, self.job_id)
             job.spec = {**job.spec, "round": {"passages": chosen, **_plain(bank)}}
-            return _requests(session, chosen, bank, self.wish)
+        return requests
 
     async def _round(self, requests: Sequence[QuestionRequest], should_cancel: Callable[[], bool] | None) -> bool:
         results = cast("Any", self.writer.write(requests))
@@ -337,6 +349,9 @@ def _begin(
     cap_usd: float | None,
 ) -> LabelJob:
     """The unfinished job with this wish, else a new one; an unfinished one with another wish is closed."""
+    with workspace.sessions.read() as session:
+        if _resumable(session, writer, wish) is None and not _choose(session, wish, count=1):
+            raise _nothing_left()
     with workspace.sessions.begin() as session:
         now = workspace.now()
         judge = ensure_judge(session, writer.identity, now=now)
@@ -354,8 +369,6 @@ def _begin(
             other = question_queries.get_unfinished_job(session)
             if other is not None:
                 other.status, other.finished_at, other.message = RunStatus.CANCELLED, now, "another job took its place"
-            if not _choose(session, wish, count=1):
-                raise _nothing_left()
             job = LabelJob(judge_id=judge.id, criterion=judge.criterion, n_pairs=wish.passages, started_at=now)
             job.spec = {"kind": question_queries.KIND, **_plain_wish(wish)}
             session.add(job)
@@ -423,7 +436,7 @@ def _report(workspace: Workspace, job_id: int, writer: QuestionWriter, wish: Que
             dropped=dict(counts.dropped),
             patterns=question_queries.count_patterns(session, job_id=job_id),
             tokens=job.spent_tokens,
-            cost_usd=job.spent_usd,
+            cost_usd=None if writer.chat.price is None else job.spent_usd,
             finished=job.finished_at is not None,
         )
 

@@ -76,10 +76,11 @@ def _say_plan(plan: QuestionPlan, *, with_prompt: bool) -> None:
 
 
 def _say_report(report: QuestionReport) -> None:
+    cost = "at an unknown price" if report.cost_usd is None else f"${report.cost_usd:,.4f}"
     say(
         f"{report.written:,} questions from {report.passages_with_question:,} of {report.passages:,} passages asked; "
         f"{report.unreadable:,} replies unreadable, {report.failed:,} passages without a reply; "
-        f"{report.tokens:,} tokens, ${report.cost_usd:,.4f} where the price is known"
+        f"{report.tokens:,} tokens, {cost}"
     )
     for reason, count in sorted(report.dropped.items(), key=lambda item: -item[1]):
         say(f"  {count:,} dropped: {reason}")
