@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 import openai
-from openai.types.chat import ChatCompletionMessageParam
 
 from annotator.cleaning import one_line
 from annotator.errors import JudgeUnavailable
@@ -31,6 +30,9 @@ from annotator.prompts.loader import Message
 TOP_LOGPROBS = 10
 MESSAGE_OVERHEAD = 16
 CALL_OVERHEAD = 256
+_SCHEMAS_KEPT = 100
+_AS_A_USER: Any = {"security": {"bearer_auth": True}}
+"""The key of the account, never an administrator's that happens to be in the environment."""
 _RETRIED = frozenset({408, 409, 425, 429})
 _FLAGGED = re.compile(r"flagged|moderation|content[ _](?:filter|policy)", re.I)
 _NO_CREDIT = frozenset({"insufficient_quota", "billing_hard_limit_reached", "billing_not_active"})
@@ -121,6 +123,7 @@ class ChatModel:
         self.concurrency = concurrency
         self.ledger = ledger
         self.features = Features()
+        self._schemas: dict[int, tuple[Mapping[str, object], str]] = {}
         self._client = client
         self.retry = retry or RetryPolicy()
         self.sleep = sleep
@@ -133,7 +136,7 @@ class ChatModel:
             "temperature": 0,
             "max_completion_tokens": request.max_completion_tokens,
             "top_logprobs": TOP_LOGPROBS if request.want_logprobs else 0,
-            "schema": json.dumps(request.schema, ensure_ascii=True) if request.schema is not None else "",
+            "schema": self._schema_text(request.schema),
         }
 
     def key_of(self, request: ChatRequest) -> str:
@@ -145,6 +148,17 @@ class ChatModel:
             messages=request.messages,
         )
 
+    def _schema_text(self, schema: Mapping[str, object] | None) -> str:
+        """The schema as JSON; written once a schema, for a judge shows thousands of pairs the same one."""
+        if schema is None:
+            return ""
+        known = self._schemas.get(id(schema))
+        if known is None or known[0] is not schema:
+            if len(self._schemas) >= _SCHEMAS_KEPT:
+                self._schemas.clear()
+            known = self._schemas[id(schema)] = (schema, json.dumps(schema, ensure_ascii=True))
+        return known[1]
+
     def worst_case(self, request: ChatRequest) -> tuple[int, float | None]:
         """The most tokens one call can use, and their price, or None where it is unknown.
 
@@ -152,7 +166,7 @@ class ChatModel:
         allowance for what a chat template puts around them (our choice: 16 tokens a message and 256 a call) and the
         limit on the reply. A tokenizer that expands characters before it splits them is not bounded so.
         """
-        schema = 0 if request.schema is None else len(json.dumps(request.schema))
+        schema = len(self._schema_text(request.schema))
         texts = sum(len(m.content.encode("utf-8", "replace")) + MESSAGE_OVERHEAD for m in request.messages)
         prompt = texts + schema + CALL_OVERHEAD
         cost = None
@@ -265,9 +279,9 @@ class ChatSession:
             except BaseException:
                 await ledger.abandon(ticket, may_have_cost=False)
                 raise
+            # The place is kept until the reply is stored: a crash loses no more replies than calls may be under way.
             with _counted():
                 outcome = await self._call_as_understood(request)
-                await place.aclose()  # before the wait for the disk: the next call goes out meanwhile
                 if isinstance(outcome, _Refusal):
                     await ledger.abandon(ticket, may_have_cost=outcome.may_have_cost)
                     return outcome
@@ -310,14 +324,14 @@ class ChatSession:
             max_completion_tokens=request.max_completion_tokens,
             top_logprobs=TOP_LOGPROBS if request.want_logprobs else None,
         )
-        chat = [{"role": message.role, "content": message.content} for message in request.messages]
+        asked = {
+            "model": self._model.model,
+            "messages": [{"role": message.role, "content": message.content} for message in request.messages],
+            "stream": False,
+            **body,
+        }
         try:
-            completion = await self._client.chat.completions.create(
-                model=self._model.model,
-                messages=cast("list[ChatCompletionMessageParam]", chat),
-                stream=False,
-                extra_body=body,
-            )
+            completion = await self._client.post("/chat/completions", cast_to=object, body=asked, options=_AS_A_USER)
             return reply_of(completion, model=self._model.model)
         except openai.APIStatusError as exc:
             weaker = _weaker_features(features, exc)

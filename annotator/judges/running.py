@@ -17,8 +17,8 @@ async def run_all(
 ) -> AsyncGenerator[Result, None]:
     """The result of `work` for each item, in order of completion; a slow taker holds the work back.
 
-    A quarter more items are in work than calls may be under way, so that the next calls are reserved while the replies
-    before them are still being stored; the session bounds the calls. After an exception of `work` no further call is
+    A quarter more items are in work than calls may be under way, so that the next calls are reserved by the time a
+    place comes free; the session bounds the calls. After an exception of `work` no further call is
     begun; what was under way is handed over before the exception is raised. Closed early, it begins no further call
     either, and waits for those under way until their replies are stored.
     """

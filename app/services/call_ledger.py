@@ -33,6 +33,8 @@ from db.queries import spending
 from db.queries.spending import JobBudget, Settlement
 
 _LOOK_AGAIN = 0.05
+_GATHER = 0.002
+"""Seconds in which operations are gathered for one commit; next to the seconds of a call nobody notices."""
 _SHARE_EVERY = 1.0
 _PLACES_LAST = timedelta(seconds=30)
 _SLACK = timedelta(seconds=30)
@@ -41,10 +43,14 @@ _log = logging.getLogger(__name__)
 
 @dataclass(slots=True, eq=False)
 class _Operation:
-    """Something to be written, and who waits for it."""
+    """Something to be written, and who waits for it, if anybody does."""
 
-    loop: asyncio.AbstractEventLoop
-    future: asyncio.Future[CachedReply | Ticket | None]
+    loop: asyncio.AbstractEventLoop | None
+    future: asyncio.Future[CachedReply | Ticket | None] | None
+
+    @property
+    def given_up(self) -> bool:
+        return self.future is not None and self.future.cancelled()
 
 
 @dataclass(slots=True, eq=False)
@@ -103,7 +109,8 @@ class DatabaseLedger:
         self._lease = timedelta(seconds=settings.llm_timeout_seconds) + _SLACK
         self._operations: queue.SimpleQueue[_Operation | None] = queue.SimpleQueue()
         self._places = CallPlaces()
-        self._open: set[int] = set()
+        self._open: dict[int, Ticket] = {}
+        self._handed_over: set[int] = set()
         self._owner: CallOwner | None = None
         self._writer: threading.Thread | None = None
         self._shared = 0.0
@@ -126,12 +133,16 @@ class DatabaseLedger:
             self._operations.put(None)
             self._writer.join()
             self._writer = None
+        unsent = [ticket for id_, ticket in self._open.items() if id_ not in self._handed_over]
+        if unsent:  # their loop ended before it heard of them: these calls were never made
+            self._commit([_Abandon(None, None, ticket, may_have_cost=False) for ticket in unsent])
         if self._owner is not None:
             with self._workspace.sessions.begin() as session:
                 if self._open:
-                    spending.end_reservations(session, self._open, now=self._workspace.now())
+                    spending.end_reservations(session, list(self._open), now=self._workspace.now())
                 spending.drop_places(session, [self._owner.name])
             self._open.clear()
+            self._handed_over.clear()
             self._owner.end()
             self._owner = None
 
@@ -151,7 +162,7 @@ class DatabaseLedger:
         except asyncio.CancelledError:
             # Granted in the very moment in which the caller gave up: the call is never made.
             if future.done() and not future.cancelled() and future.exception() is None:
-                self._take_back(loop, future.result())
+                self._take_back(future.result())
             raise
         if begun is None:
             raise TypeError("a call began with nothing")
@@ -159,6 +170,7 @@ class DatabaseLedger:
 
     def place(self) -> AbstractAsyncContextManager[None]:
         """One of the places for calls under way, which all workers on the database share."""
+        self._start()
         return self._places.place()
 
     async def settle(self, ticket: Ticket, reply: CachedReply, *, cost_usd: float | None) -> None:
@@ -175,16 +187,19 @@ class DatabaseLedger:
         self._put(_Abandon(loop, future, ticket, may_have_cost))
         await future
 
-    def _take_back(self, loop: asyncio.AbstractEventLoop, begun: CachedReply | Ticket | None) -> None:
+    def _take_back(self, begun: CachedReply | Ticket | None) -> None:
         if isinstance(begun, Ticket):
-            self._put(_Abandon(loop, loop.create_future(), begun, may_have_cost=False))
+            self._put(_Abandon(None, None, begun, may_have_cost=False))
 
     def _put(self, operation: _Operation) -> None:
+        self._start()
+        self._operations.put(operation)
+
+    def _start(self) -> None:
         if self._writer is None:
             self._owner = CallOwner(self._workspace)
             self._writer = threading.Thread(target=self._write, name="call ledger", daemon=True)
             self._writer.start()
-        self._operations.put(operation)
 
     def _write(self) -> None:
         """The writer thread: everything that came while the last commit went on shares the next."""
@@ -196,14 +211,16 @@ class DatabaseLedger:
             ended = False
             with contextlib.suppress(queue.Empty):
                 operation = self._operations.get(timeout=wait if waiting else _SHARE_EVERY)
+                time.sleep(_GATHER)
                 while operation is not None:
                     batch.append(operation)
                     operation = self._operations.get_nowait()
                 ended = True
-            waiting = [begin for begin in waiting if not begin.future.cancelled()]
+            waiting = [begin for begin in waiting if not begin.given_up]
             if ended and not batch:
                 self._tell([(begin, CapReached("the ledger was closed")) for begin in waiting])
                 return
+            batch = [op for op in batch if not (isinstance(op, _Begin) and op.given_up)]
             if waiting or batch:
                 done = self._write_together(waiting, batch)
                 self._tell(done.outcomes)
@@ -222,14 +239,10 @@ class DatabaseLedger:
             with self._workspace.sessions.begin() as session:
                 now = self._workspace.now()
                 spending.hold_endpoint(session, self._endpoint, now=now)
-                share = spending.share_of_places(
-                    session, self._endpoint, owner=owner, limit=self._concurrency, now=now
-                )
+                share = spending.share_of_places(session, self._endpoint, owner=owner, limit=self._concurrency, now=now)
                 # A smaller share holds at once, but calls above it go on: their places are not free yet.
                 held = self._places.shrink(share)
-                spending.store_places(
-                    session, self._endpoint, owner=owner, places=held, until=now + _PLACES_LAST
-                )
+                spending.store_places(session, self._endpoint, owner=owner, places=held, until=now + _PLACES_LAST)
         except Exception:  # a share learnt a second later is no reason to lose a reply
             _log.warning("could not learn this worker's share of the places", exc_info=True)
         else:
@@ -258,20 +271,24 @@ class DatabaseLedger:
         """Hands outcomes to the event loops that wait for them, with one call each."""
         by_loop: dict[asyncio.AbstractEventLoop, list[tuple[_Operation, _Outcome]]] = {}
         for operation, outcome in outcomes:
-            by_loop.setdefault(operation.loop, []).append((operation, outcome))
+            if operation.loop is not None:
+                by_loop.setdefault(operation.loop, []).append((operation, outcome))
         for loop, theirs in by_loop.items():
             with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
                 loop.call_soon_threadsafe(self._deliver, theirs)
 
     def _deliver(self, outcomes: Sequence[tuple[_Operation, _Outcome]]) -> None:
         for operation, outcome in outcomes:
-            if operation.future.cancelled():
+            future = operation.future
+            if isinstance(outcome, Ticket):
+                self._handed_over.add(outcome.id)
+            if future is None or future.cancelled():
                 if not isinstance(outcome, Exception):
-                    self._take_back(operation.loop, outcome)
+                    self._take_back(outcome)
             elif isinstance(outcome, Exception):
-                operation.future.set_exception(outcome)
+                future.set_exception(outcome)
             else:
-                operation.future.set_result(outcome)
+                future.set_result(outcome)
 
     def _commit(self, operations: Sequence[_Operation]) -> _Done:
         """One transaction: calls that ended first, for they free places and money, then those that want to begin."""
@@ -291,8 +308,11 @@ class DatabaseLedger:
                     spending.set_bucket(session, self._endpoint, left=round_.bucket, now=now)
             if round_.budget != before:
                 spending.set_spent(session, self._job_id, round_.budget)
-        self._open.difference_update(op.ticket.id for op in ended if isinstance(op, _Settle | _Abandon))
-        self._open.update(outcome.id for _, outcome in round_.outcomes if isinstance(outcome, Ticket))
+        for op in ended:
+            if isinstance(op, _Settle | _Abandon):
+                self._open.pop(op.ticket.id, None)
+                self._handed_over.discard(op.ticket.id)
+        self._open.update((outcome.id, outcome) for _, outcome in round_.outcomes if isinstance(outcome, Ticket))
         wait = _LOOK_AGAIN
         if self._per_minute is not None and round_.bucket < 1.0:
             wait = max(0.001, (1.0 - round_.bucket) * 60.0 / self._per_minute)

@@ -150,8 +150,11 @@ def label_chunk(
     tally: Tally,
     should_cancel: Callable[[], bool] | None = None,
     limit: int = CHUNK,
+    whole_queries: bool = True,
 ) -> bool:
     """Asks about the job's next pairs and stores what comes; returns whether there is more to ask.
+
+    With `whole_queries` a query's pairs are asked about in one chunk, as a list-wise judge needs them.
 
     Which pairs are next is read from what is stored, so a repeated or interrupted chunk asks for the rest only.
 
@@ -162,7 +165,8 @@ def label_chunk(
         job = session.get_one(LabelJob, job_id)
         row = session.get_one(JudgeRow, job.judge_id)
         pairs = sample_to_ask(session, job, limit=limit)
-    pairs = _whole_queries(pairs, limit=limit)
+    if whole_queries:
+        pairs = _whole_queries(pairs, limit=limit)
     before = tally.results
     if pairs:
         asyncio.run(_label_pairs(workspace, judge, pairs, row=row, job_id=job_id, tally=tally, stop=should_cancel))
