@@ -34,6 +34,7 @@ from app.bootstrap import Workspace, judge_host, make_chat
 from app.errors import Conflict, NothingToDo, SettingsInvalid
 from app.services.call_ledger import DatabaseLedger
 from app.services.indexing import Progress
+from app.services.label_jobs import caps
 from app.services.near_duplicates import NearDuplicates, text_key
 from app.services.passage_choice import choose_passages
 from db.enums import RunStatus, Split
@@ -118,9 +119,11 @@ def plan_questions(
 
     Raises:
         SettingsInvalid: no LLM is set.
+        InputInvalid: a cap is not positive, or in dollars where the price is unknown.
         NothingToDo: no passage is left to ask about.
     """
     host = _host(workspace)
+    cap_tokens, cap_usd = caps(workspace, token_cap=cap_tokens, cost_cap_usd=cap_usd)
     writer = _writer(workspace, InMemoryCallLedger(), per_passage=wish.per_passage)
     with workspace.sessions.read() as session:
         job = _resumable(session, writer, wish)
@@ -147,8 +150,8 @@ def plan_questions(
         resumes=job is not None,
         worst_tokens=tokens,
         worst_usd=None if writer.chat.price is None else dollars,
-        cap_tokens=workspace.settings.llm_cap_tokens if cap_tokens is None else cap_tokens,
-        cap_usd=workspace.settings.llm_cap_usd if cap_usd is None else cap_usd,
+        cap_tokens=cap_tokens,
+        cap_usd=cap_usd,
         prompt=() if shown is None else tuple((message.role, message.content) for message in shown.messages),
     )
 
@@ -168,11 +171,13 @@ def write_questions(
 
     Raises:
         SettingsInvalid: no LLM is set.
+        InputInvalid: a cap is not positive, or in dollars where the price is unknown.
         NothingToDo: no passage is left to ask about.
         Conflict: another process writes questions in this workspace.
         JudgeUnavailable, CapReached: no further call can be made; what came before is stored.
     """
     _host(workspace)
+    cap_tokens, cap_usd = caps(workspace, token_cap=cap_tokens, cost_cap_usd=cap_usd)
     lock = FileLock(workspace.settings.workspace / ".questions.lock")
     try:
         held = lock.acquire(timeout=0)
@@ -373,8 +378,7 @@ def _begin(
             job.spec = {"kind": question_queries.KIND, **_plain_wish(wish)}
             session.add(job)
         job.status, job.message, job.heartbeat_at = RunStatus.RUNNING, "", now
-        job.token_cap = workspace.settings.llm_cap_tokens if cap_tokens is None else cap_tokens
-        job.cost_cap_usd = workspace.settings.llm_cap_usd if cap_usd is None else cap_usd
+        job.token_cap, job.cost_cap_usd = cap_tokens, cap_usd
         session.flush()
         return job
 

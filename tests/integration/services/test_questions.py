@@ -13,7 +13,7 @@ from sqlalchemy.exc import IntegrityError
 
 from annotator.errors import CapReached, JudgeUnavailable
 from app.bootstrap import Workspace
-from app.errors import NothingToDo, SettingsInvalid
+from app.errors import InputInvalid, NothingToDo, SettingsInvalid
 from app.services.importing import (
     NewCandidate,
     NewQuery,
@@ -268,12 +268,16 @@ def test_a_failure_that_may_pass_is_asked_again_by_the_next_job(corpus: Workspac
 def test_a_plan_names_host_and_worst_case_and_sends_nothing(corpus: Workspace) -> None:
     """Disaster: confidential passages on their way before anybody saw where to."""
     with ScriptedLLM(writes) as server:
-        plan = plan_questions(with_llm(corpus, server, llm_cap_usd=1.5), QuestionWish(n=6))
+        priced = {"llm_price_in_per_million_usd": 1.0, "llm_price_out_per_million_usd": 2.0}
+        plan = plan_questions(with_llm(corpus, server, llm_cap_usd=1.5, **priced), QuestionWish(n=6))
+        with pytest.raises(InputInvalid, match="needs llm_price"):
+            plan_questions(with_llm(corpus, server), QuestionWish(n=6), cap_usd=1.5)
         assert plan.host in server.base_url
         assert server.requests == []
     assert (plan.passages, plan.most_passages, plan.resumes) == (3, 6, False)
     assert plan.worst_tokens > 3 * 400
-    assert plan.worst_usd is None
+    completion = 3 * (40 + 2 * 120)
+    assert plan.worst_usd == pytest.approx((plan.worst_tokens - completion + 2 * completion) / 1_000_000)
     assert plan.cap_usd == 1.5
     assert [role for role, _ in plan.prompt] == ["system", "user"]
     assert "BEGIN passage" in plan.prompt[1][1]
