@@ -14,7 +14,7 @@ import streamlit as st
 from annotator.types import Criterion
 from app.bootstrap import Workspace, open_workspace
 from app.config import find_workspace
-from app.services.certificate_views import PlanView
+from app.services.certificate_views import Forecast, PlanView
 from app.services.judge_views import JudgeComparison
 from app.services.views import ImportReport
 
@@ -79,6 +79,7 @@ EXPORT = "state.export"
 _UPLOADS = "state.uploads"
 _QUESTION = "state.question"
 _PLAN = "state.audit_plan"
+_FORECAST = "state.audit_forecast"
 _COMPARISON = "state.comparison"
 
 
@@ -257,6 +258,16 @@ def keep_plan(plan: PlanView | None) -> None:
 def get_plan() -> PlanView | None:
     plan = st.session_state.get(_PLAN)
     return plan if isinstance(plan, PlanView) else None
+
+
+def keep_forecast(mark: tuple[int, ...], forecast: Forecast) -> None:
+    """Remember what thresholds would accept while the mark stays: moving a slider must not compute it anew."""
+    st.session_state[_FORECAST] = (mark, forecast)
+
+
+def get_forecast(mark: tuple[int, ...]) -> Forecast | None:
+    kept = st.session_state.get(_FORECAST)
+    return kept[1] if isinstance(kept, tuple) and kept[0] == mark else None
 
 
 def keep_question(question: str) -> None:

@@ -159,9 +159,12 @@ def _thresholds(view: CalibrationView) -> None:
         )
         return
     with told():
-        forecast = audit_planning.forecast(
-            state.get_workspace(), judge_id=view.standing.judge_id, criterion=state.get_criterion()
-        )
+        workspace, judge_id = state.get_workspace(), view.standing.judge_id
+        mark = audit_planning.forecast_mark(workspace, judge_id=judge_id)
+        forecast = state.get_forecast(mark)
+        if forecast is None:
+            forecast = audit_planning.forecast(workspace, judge_id=judge_id, criterion=state.get_criterion())
+            state.keep_forecast(mark, forecast)
         threshold = st.slider(
             "Accept from this calibrated confidence on",
             min_value=50,

@@ -145,6 +145,12 @@ def plan(
     )
 
 
+def forecast_mark(workspace: Workspace, *, judge_id: int) -> tuple[int, ...]:
+    """Changes whenever the forecast for this judge may; cheap, where the forecast looks at every pair."""
+    with workspace.sessions.read() as session:
+        return (judge_id, *queries.latest_ids(session))
+
+
 def forecast(
     workspace: Workspace,
     *,

@@ -15,6 +15,7 @@ from db.errors import NotFound
 from db.models import (
     Batch,
     BatchPair,
+    Calibrator,
     Candidate,
     Certificate,
     CertificateEvent,
@@ -96,6 +97,12 @@ def list_batchable(session: Session, *, judge_id: int, kind: ConfidenceKind, cri
         else:
             excluded[why] = excluded.get(why, 0) + 1
     return Batchable(tuple(kept), excluded)
+
+
+def latest_ids(session: Session) -> tuple[int, ...]:
+    """The newest suggestion, review, decision, definition, calibrator, batch: while these stay, so does a forecast."""
+    tables = (Suggestion, Review, Decision, Definition, Calibrator, Batch)
+    return tuple(session.scalar(sa.select(sa.func.max(table.id))) or 0 for table in tables)
 
 
 def lock_certifying(session: Session, *, criterion: Criterion, now: datetime) -> None:

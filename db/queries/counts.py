@@ -22,6 +22,7 @@ from db.models import (
     Review,
     Suggestion,
 )
+from db.queries.audits import PEOPLE_ONLY
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +39,7 @@ class PairCounts:
 
 
 def count_pairs(session: Session, *, criterion: Criterion) -> PairCounts:
-    """The funnel's numbers."""
+    """The funnel's numbers. What judges propose for calibrate and held-out queries is never routed, and not counted."""
     proposed = PairState.suggestion_id.is_not(None)
 
     def of(condition: sa.ColumnElement[bool]) -> sa.ColumnElement[int]:
@@ -54,8 +55,14 @@ def count_pairs(session: Session, *, criterion: Criterion) -> PairCounts:
             of(sa.and_(proposed, PairState.curated_grade.is_not(None))),
         )
         .select_from(PairState)
+        .join(Pair, Pair.id == PairState.pair_id)
+        .join(Query, Query.id == Pair.query_id)
+        .join(QueryCluster, QueryCluster.id == Query.cluster_id)
         .outerjoin(Suggestion, Suggestion.id == PairState.suggestion_id)
-        .where(PairState.criterion == criterion)
+        .where(
+            PairState.criterion == criterion,
+            sa.or_(QueryCluster.split.is_(None), QueryCluster.split.not_in(PEOPLE_ONLY)),
+        )
     ).one()
     candidates = session.scalar(sa.select(sa.func.count()).select_from(Candidate)) or 0
     return PairCounts(candidates, *(int(value) for value in row))

@@ -129,6 +129,7 @@ def test_every_setting_is_documented_with_its_default() -> None:
     for name, field in fields.items():
         if field.default is not None:
             shown = f'"{field.default}"' if isinstance(field.default, str) else str(field.default)
+            shown = shown.lower() if isinstance(field.default, bool) else shown  # as TOML writes it
             assert rows[name] == f"`{shown}`", name
 
 
