@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from annotator.judges.chat import ChatModel
     from annotator.judges.ensemble import StoredVotes
     from annotator.judges.examples import ExamplePool, Similarity
+    from annotator.judges.pools import ListLimits
     from annotator.judges.server_features import Features
 
 
@@ -58,11 +59,12 @@ class Examples:
 class Known:
     """What a workspace knows that a judge can start with; `app.services.judge_knowledge` reads it.
 
-    `features` by model name, as probed; `votes` are what members of an ensemble have said already; `examples` is None
-    unless they measured better than none.
+    `features` and `context` (tokens) are by model name, as probed; `votes` are what members of an ensemble have said
+    already; `examples` is None unless they measured better than none.
     """
 
     features: Callable[[str], Features | None] | None = None
+    context: Callable[[str], int | None] | None = None
     votes: StoredVotes | None = None
     examples: Examples | None = None
 
@@ -121,19 +123,35 @@ def make_judge(
 
     if kind == "listwise":
         from annotator.judges.listwise import ListwiseJudge
+        from annotator.judges.pools import ListLimits
 
         listwise = load_text_prompt(str(prompt or "listwise_relevance"))
-        return ListwiseJudge(chat, prompt=listwise, scale=scale, max_completion_tokens=limit)
+        limits = _limits(ListLimits(), chat.model, known, reply_tokens=limit)
+        return ListwiseJudge(chat, prompt=listwise, scale=scale, max_completion_tokens=limit, limits=limits)
     if kind == "utility" and method in ("utilsel", "utilrank"):
-        from annotator.judges.utility import UtilityJudge, UtilityMethod, UtilityPrompts
+        from annotator.judges.utility import DEFAULT_LIMITS, UtilityJudge, UtilityMethod, UtilityPrompts
 
         prompts = UtilityPrompts(
             load_text_prompt("relsel"), load_text_prompt("pseudo_answer"), load_text_prompt(str(method))
         )
+        limits = _limits(DEFAULT_LIMITS, chat.model, known, reply_tokens=limit)
         return UtilityJudge(
-            chat, prompts=prompts, method=UtilityMethod(method), scale=scale, max_completion_tokens=limit
+            chat,
+            prompts=prompts,
+            method=UtilityMethod(method),
+            scale=scale,
+            max_completion_tokens=limit,
+            limits=limits,
         )
     raise SettingsInvalid(f"there is no judge of the kind {kind!r} ({method})")
+
+
+def _limits(usual: ListLimits, model: str, known: Known, *, reply_tokens: int) -> ListLimits:
+    """The usual limits of a list, less where the model was found to hold less."""
+    from annotator.judges.pools import limits_within
+
+    context = known.context(model) if known.context is not None else None
+    return usual if context is None else limits_within(usual, context_tokens=context, reply_tokens=reply_tokens)
 
 
 def _with_examples(judge: Judge, examples: Examples | None) -> Judge:

@@ -22,6 +22,17 @@ class ListLimits:
             raise ValueError(f"a call needs room for at least one passage: {self}")
 
 
+def limits_within(usual: ListLimits, *, context_tokens: int, reply_tokens: int) -> ListLimits:
+    """The usual limits, or fewer characters where the model's context is too short for them.
+
+    Of the context a quarter is left for instructions, query and definition, the reply's limit is taken off, and the
+    rest is counted at two characters a token: less than most texts in Latin script have, more than some others. A
+    model that is asked for more all the same refuses, and the pairs are in the ledger with its reason. Our choice.
+    """
+    room = 2 * (context_tokens * 3 // 4 - reply_tokens)
+    return ListLimits(usual.passages, max(1_000, min(usual.characters, room)))
+
+
 @dataclass(frozen=True, slots=True)
 class Pool:
     """The pairs of one query that are judged together, in the order in which the judge is shown them."""

@@ -41,6 +41,7 @@ from annotator.types import (
 
 TOP_SHARE = 10
 """One in ten of a ranked pool is useful: the share that the source takes as positive, rounded down, at least one."""
+DEFAULT_LIMITS = ListLimits(passages=40, characters=160_000)
 MAX_ANSWER_PASSAGES = 20
 """How many picked passages the answer is written from, in the order shown. Our choice."""
 NOTHING_RELEVANT = "no passage of the pool was picked as relevant, so no answer was written and none can be useful"
@@ -116,7 +117,7 @@ class UtilityJudge:
         self.method = method
         self._scale = scale
         self._max_completion_tokens = max_completion_tokens
-        self._limits = limits or ListLimits(passages=40, characters=160_000)
+        self._limits = limits or DEFAULT_LIMITS
         self.identity = JudgeIdentity(
             name=f"{chat.model}/{method}",
             kind=JudgeKind.LLM,

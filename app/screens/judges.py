@@ -7,10 +7,12 @@ import streamlit as st
 from app import state
 from app.components.badges import judge_text
 from app.components.comparison import names_of, show_accuracy, show_belief, show_verdict
+from app.components.example_trial import show_example_trial
 from app.components.problems import show_notice, told
 from app.components.text import counted, literal
 from app.services import comparing
 from app.services.judge_views import JudgeComparison
+from app.services.measured_examples import get_trial
 
 RESAMPLES = 500
 _CHOICE = "judges.chosen"
@@ -51,6 +53,10 @@ def draw() -> None:
         "cache and so cost nothing this time."
     )
     _others(found)
+    workspace = state.get_workspace()
+    trial = get_trial(workspace)
+    if trial is not None or workspace.settings.has_llm:
+        show_example_trial(trial)
 
 
 def _compared(judges: tuple[int, ...] | None) -> JudgeComparison:

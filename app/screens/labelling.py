@@ -12,6 +12,7 @@ from app.jobs import labelling as label_queue
 from app.services import costs, judge_choices, label_jobs, label_plans
 from app.services.judge_choices import JudgeChoice
 from app.services.label_views import CostsView, FailureView, LabelJobView, LabelPlan
+from app.services.measured_examples import measured_examples
 from db.enums import RunStatus
 
 _JOBS = 10
@@ -37,7 +38,9 @@ def draw() -> None:
 
 
 def _prepare(jobs: tuple[LabelJobView, ...]) -> None:
-    choices = judge_choices.list_choices(state.get_workspace().settings)
+    choices = judge_choices.list_choices(
+        state.get_workspace().settings, examples=measured_examples(state.get_workspace()) is not None
+    )
     with st.container(border=True):
         choice = st.selectbox(
             "Judge",

@@ -23,8 +23,18 @@ class JudgeChoice:
     spec: Mapping[str, Any]
 
 
-def list_choices(settings: Settings) -> tuple[JudgeChoice, ...]:
-    """The judges of this workspace, the one that `relabel label` asks first."""
+_WITH_EXAMPLES = (
+    JudgeChoice(
+        "One pair a call, with examples",
+        "Shows pairs that people graded, from other train questions; measured better than without on blind reviews.",
+        Criterion.RELEVANCE,
+        {"kind": "pointwise", "examples": True},
+    ),
+)
+
+
+def list_choices(settings: Settings, *, examples: bool = False) -> tuple[JudgeChoice, ...]:
+    """The judges of this workspace, the one that `relabel label` asks first; `examples`: they measured better."""
     local = JudgeChoice(
         "Local judge",
         "No LLM: it ranks by retrieval signals, needs no key, and is always uncertified.",
@@ -59,6 +69,7 @@ def list_choices(settings: Settings) -> tuple[JudgeChoice, ...]:
             Criterion.RELEVANCE,
             {"kind": "ensemble", "members": members},
         ),
+        *(_WITH_EXAMPLES if examples else ()),
         JudgeChoice(
             "A query's whole pool in one call",
             "A fraction of the tokens; one reply grades many passages.",

@@ -37,7 +37,11 @@ def known_to(workspace: Workspace) -> Known:
         capabilities = get_capabilities(workspace, model=model)
         return None if capabilities is None else capabilities.features
 
-    return Known(features=features, votes=votes, examples=measured_examples(workspace))
+    def context(model: str) -> int | None:
+        capabilities = get_capabilities(workspace, model=model)
+        return None if capabilities is None else capabilities.context_length
+
+    return Known(features=features, context=context, votes=votes, examples=measured_examples(workspace))
 
 
 def get_capabilities(workspace: Workspace, *, model: str | None = None) -> Capabilities | None:

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+from datetime import UTC, datetime
+
 from app.bootstrap import Workspace
+from app.components.example_trial import verdict
 from app.components.intervals import interval_html, interval_text
 from app.services.judge_views import IntervalView
+from app.services.measured_examples import VALUE, ExampleTrial
 from compared import add_compared, add_questions, add_reviews
 from db.models import JudgeRow
+from db.queries.workspace_values import set_value
 
 
 def html_of(app) -> str:
@@ -86,3 +92,49 @@ def test_an_interval_is_drawn_where_it_lies() -> None:
     assert interval_text(IntervalView(-0.1, None, None), percent=False) == "−0.10"
     assert interval_text(None) == "–"
     assert "too few" in interval_html(IntervalView(0.5, None, None))
+
+
+def trial(**changed: object) -> ExampleTrial:
+    """A measurement in which examples helped."""
+    fields: dict[str, object] = {
+        "model": "m<b>",
+        "prompt_with": "w",
+        "prompt_without": "wo",
+        "k": 3,
+        "n_examples": 40,
+        "n_pairs": 120,
+        "n_queries": 30,
+        "accuracy_with": 0.9,
+        "accuracy_without": 0.8,
+        "difference": 0.1,
+        "low": 0.04,
+        "high": 0.16,
+        "level": 0.95,
+        "helps": True,
+        "holds": True,
+        "measured_at": datetime(2026, 5, 4, tzinfo=UTC),
+        **changed,
+    }
+    return ExampleTrial(**fields)  # type: ignore[arg-type]
+
+
+def test_the_measurement_of_examples_is_shown_with_its_interval(app, empty: Workspace) -> None:
+    """Examples are switched on because somebody believes in them."""
+    add_compared(empty)
+    stored = trial()
+    with empty.sessions.begin() as session:
+        value = {**asdict(stored), "measured_at": stored.measured_at.isoformat(), "reviews": []}
+        set_value(session, VALUE, value, now=stored.measured_at)
+    screen = app("judges")
+    page = html_of(screen)
+    assert "+10 points (+4.0 to +16.0)" in page
+    assert "m&lt;b&gt;" in page
+    assert "120 blind reviews of 30 calibrate questions" in captions_of(screen)
+    assert "changed since" in captions_of(screen)  # this workspace asks another model
+
+
+def test_the_verdict_on_examples_says_what_follows_from_it() -> None:
+    """A gain of chance is taken for one of examples."""
+    assert verdict(trial()).startswith("They help")
+    assert verdict(trial(helps=False, low=-0.01)).startswith("No gain")
+    assert "measure again" in verdict(trial(holds=False))

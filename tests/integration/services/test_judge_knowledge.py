@@ -92,3 +92,15 @@ def test_an_ensemble_reads_what_its_members_have_said_and_asks_only_for_the_rest
         assert report.proposed == 12
         # Of the first member only the six pairs whose definition changed; of the second all twelve.
         assert len(server.requests) == 12 + 6 + 12
+
+
+def test_a_model_that_holds_little_gets_shorter_lists(workspace: Workspace) -> None:
+    """Every list-wise call to a small model is refused, one pool after another."""
+    with ScriptedLLM(lambda r: good(), model_details={"scripted": {"max_model_len": 2_048}}) as server:
+        small = with_llm(workspace, server)
+        usual = made(small, {"kind": "listwise"}).identity.parameters["max_characters"]
+        doctor.probe(small)
+        for kind in ("listwise", "utility"):
+            less = made(small, {"kind": kind}).identity.parameters["max_characters"]
+            assert less == 2 * (2_048 * 3 // 4 - small.settings.llm_max_completion_tokens)
+            assert less < usual
