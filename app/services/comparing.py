@@ -82,41 +82,43 @@ def compare_judges(
         reviews = {r.pair_id: r for r in list_blind_reviews(session, criterion=criterion, split=split)}
         labelled = _by_judge(list_latest_suggestions(session, criterion=criterion, split=split), reviews)
         usages = sum_usage_by_judge(session, criterion=criterion)
-        chosen = _chosen(labelled, judge_ids)
-        compared = [one for one in labelled if one.row.id in chosen]
-        common = sorted(set.intersection(*(set(one.by_pair) for one in compared))) if compared else []
-        readable = [pair for pair in common if all(one.by_pair[pair].grade is not None for one in compared)]
-        best = _most_accurate(compared, [reviews[pair] for pair in readable], scale=scale)
-        prices = Prices(list_judges(session, criterion=criterion), usages, workspace.settings)
-        return JudgeComparison(
-            criterion=criterion,
-            split=split,
-            n_reviews=len(reviews),
-            n_relevant=sum(scale.is_relevant(review.grade) for review in reviews.values()),
-            n_common=len(common),
-            n_readable=len(readable),
-            n_questions=len({reviews[pair].query_id for pair in readable}),
-            n_left_out=len(reviews) - len(common) if compared else 0,
-            judges=tuple(
-                _compared(
-                    one,
-                    [reviews[pair] for pair in readable],
-                    common,
-                    best=best,
-                    scale=scale,
-                    prices=prices,
-                    resamples=resamples,
-                    seed=seed,
-                )
-                for one in compared
-                if readable
-            ),
-            others=tuple(
-                OtherJudge(one.row.id, judge_view(one.row), len(one.by_pair))
-                for one in labelled
-                if one.row.id not in chosen or not readable
-            ),
-        )
+        rows = list_judges(session, criterion=criterion)
+        session.expunge_all()  # the figures take seconds, and no snapshot is held open for them
+    chosen = _chosen(labelled, judge_ids)
+    compared = [one for one in labelled if one.row.id in chosen]
+    common = sorted(set.intersection(*(set(one.by_pair) for one in compared))) if compared else []
+    readable = [pair for pair in common if all(one.by_pair[pair].grade is not None for one in compared)]
+    best = _most_accurate(compared, [reviews[pair] for pair in readable], scale=scale)
+    prices = Prices(rows, usages, workspace.settings)
+    return JudgeComparison(
+        criterion=criterion,
+        split=split,
+        n_reviews=len(reviews),
+        n_relevant=sum(scale.is_relevant(review.grade) for review in reviews.values()),
+        n_common=len(common),
+        n_readable=len(readable),
+        n_questions=len({reviews[pair].query_id for pair in readable}),
+        n_left_out=len(reviews) - len(common) if compared else 0,
+        judges=tuple(
+            _compared(
+                one,
+                [reviews[pair] for pair in readable],
+                common,
+                best=best,
+                scale=scale,
+                prices=prices,
+                resamples=resamples,
+                seed=seed,
+            )
+            for one in compared
+            if readable
+        ),
+        others=tuple(
+            OtherJudge(one.row.id, judge_view(one.row), len(one.by_pair))
+            for one in labelled
+            if one.row.id not in chosen or not readable
+        ),
+    )
 
 
 def comparison_mark(workspace: Workspace) -> tuple[int, int]:
