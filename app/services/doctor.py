@@ -22,6 +22,8 @@ from db.session import current_revision
 
 PACKAGES = ("streamlit", "sqlalchemy", "dbos", "torch", "sentence-transformers", "faiss-cpu", "bm25s", "openai")
 _LOW_DISK = 2 << 30
+_ROOM_TO_THINK = 4
+"""A real passage takes a thinking model so many times the tokens of the probe's one sentence. Our choice."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,4 +152,9 @@ def _capabilities(workspace: Workspace) -> Check:
     detail = f"{settings.llm_model}: {', '.join(said)}; so its confidence is {confidence}"
     if not found.obeys_format:
         return Check("LLM can", False, f"{detail}; it did not answer in the form asked for", "Try another model.")
+    wanted = _ROOM_TO_THINK * found.completion_tokens
+    if found.reasons and settings.llm_max_completion_tokens < wanted:
+        said_so = f"{detail}; it used {found.completion_tokens:,} tokens on one small question"
+        advice = f"Set llm_max_completion_tokens to {wanted:,} or more, or its replies are cut off and unreadable."
+        return Check("LLM can", False, said_so, advice)
     return Check("LLM can", True, detail)

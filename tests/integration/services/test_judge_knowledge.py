@@ -104,3 +104,16 @@ def test_a_model_that_holds_little_gets_shorter_lists(workspace: Workspace) -> N
             less = made(small, {"kind": kind}).identity.parameters["max_characters"]
             assert less == 2 * (2_048 * 3 // 4 - small.settings.llm_max_completion_tokens)
             assert less < usual
+
+
+def test_a_thinking_model_without_room_to_think_is_said_to_be_out_of_order(workspace: Workspace) -> None:
+    """Every reply is cut off and unreadable, and doctor finds nothing wrong."""
+    thinks = Behaviour(text='{"grade": 3}', reasoning_tokens=180, completion_tokens=200)
+    with ScriptedLLM(otherwise=thinks) as server:
+        tight = with_llm(workspace, server)
+        doctor.probe(tight)
+        ok, said = detail(tight, "LLM can")
+        assert ok is False
+        assert "200 tokens on one small question" in said
+        roomy = replace(tight, settings=tight.settings.model_copy(update={"llm_max_completion_tokens": 800}))
+        assert detail(roomy, "LLM can")[0] is True
