@@ -40,8 +40,8 @@ QUICK_CUT = 60
 _SPECIFIC = re.compile(r"'.*'|\[[^\]]*\]|\b\d+(?:\.\.\d+)?\b")
 
 TARGET = (
-    "no crash over all replies and their mutations, zero wrong grades on the hand-checked sample of 300, JSON read as"
-    " JSON says, and no mutation yields another grade"
+    "no crash over all replies and their mutations, zero wrong grades on the hand-checked sample of 300 to either"
+    " of its two readers, JSON read as JSON says, and no mutation yields another grade"
 )
 
 
@@ -62,6 +62,7 @@ def run(quick: bool) -> Result:
     readings, crashes = _read_all(replies)
     kinds = Counter(_SPECIFIC.sub("…", problem) for _, problem in readings.values() if problem is not None)
     wrong, refused, same, both_none = _compare(checked, readings)
+    wrong_to_second = [one.reply.line for one in checked if readings[one.reply.line][0] not in (None, one.second)]
     plain = {reply.line: grade for reply in replies if (grade := _grade_of_json(reply.text)) is not None}
     unlike = [line for line, grade in plain.items() if readings[line][0] != grade]
     fuzz = _fuzz(checked, cut_only=QUICK_CUT if quick else None)
@@ -89,6 +90,8 @@ def run(quick: bool) -> Result:
         "sample_readable_refused": len(refused),
         "sample_readable_refused_lines": refused,
         "sample_recall": same / readable,
+        "sample_wrong_to_second_reader": len(wrong_to_second),
+        "sample_readers_agree": sum(one.grade == one.second for one in checked),
         "wrong_share_upper_95": 1.0 - 0.05 ** (1.0 / max(1, same)) if not wrong else None,
         "mutations": fuzz.tried,
         "mutation_crashes": len(fuzz.crashes),
@@ -96,7 +99,9 @@ def run(quick: bool) -> Result:
         "mutation_other_grade_lines": sorted(set(fuzz.other_grade)),
         "mutation_read_where_whole_is_refused": fuzz.read_where_refused,
     }
-    holds = not (crashes or wrong or unlike or fuzz.crashes or fuzz.other_grade) and len(checked) == 300
+    holds = (
+        not (crashes or wrong or wrong_to_second or unlike or fuzz.crashes or fuzz.other_grade) and len(checked) == 300
+    )
     return Result(NAME, holds, TARGET, figures, _lines(figures, checked, refused))
 
 
@@ -110,6 +115,8 @@ def _lines(figures: dict[str, object], checked: Sequence[CheckedReply], refused:
         f" {figures['sample_both_unreadable']} unreadable to both,"
         f" {figures['sample_readable_refused']} of {figures['sample_readable']} readable ones refused:",
         *(f"  line {line}: {whys[line]}" for line in refused),
+        f"the two readers agree on {figures['sample_readers_agree']} of {figures['sample']};"
+        f" wrong to the second: {figures['sample_wrong_to_second_reader']}",
         f"{figures['mutations']} mutations: {figures['mutation_crashes']} crashes,"
         f" {figures['mutation_other_grade']} other grades;"
         f" {figures['mutation_read_where_whole_is_refused']} read where the whole reply is refused",

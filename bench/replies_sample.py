@@ -1,7 +1,7 @@
 """The 300 replies of the public corpus that were read one by one: how they were drawn, what was written down.
 
-`replies_checked.jsonl` holds for each its line in the corpus, the SHA-256 of its text, its source, the grade that a
-careful reader extracts (null: it cannot be read without guessing) and, where that is not obvious, why. No text of a
+`replies_checked.jsonl` holds for each its line in the corpus, the SHA-256 of its text, its source, the grades that two
+careful readers extract (null: it cannot be read without guessing) and, where that is not obvious, why. No text of a
 reply is copied: its licence is the corpus's.
 
 How they were read: in shuffled order, without the parser's readings in view, and every judgement written down before
@@ -9,9 +9,10 @@ the parser was run on the sample; the rules below were settled while reading the
 the reply states it beyond doubt as the one final grade of the one pair; a list over several passages is no such grade;
 a reply that sets out a query and passage of its own is not surely about the pair that was asked, nor is one that goes
 on to a second pair; words such as "perfectly relevant" without the number are no grade; a grade that contradicts its
-own explanation is still the stated grade; an object that lacks only its last brace states its grade. One reader read
-them (an AI engineer of this project, who knew the parser's rules and which shapes it refuses), so agreement between
-readers is not measured. No judgement was changed after the comparison.
+own explanation is still the stated grade; an object that lacks only its last brace states its grade. The first reader
+(an AI engineer of this project) knew the parser's rules and which shapes it refuses. The second (another AI) read all
+300 in another order and saw neither the parser nor the first reader's grades; `second` is what it wrote down. They
+differ on 7, each null to the first and a grade to the second. No judgement was changed after the comparison.
 """
 
 from __future__ import annotations
@@ -58,10 +59,11 @@ class Reply:
 
 @dataclass(frozen=True, slots=True)
 class CheckedReply:
-    """What a careful reader extracts from one reply; `grade` is None where that would be guessing."""
+    """What two careful readers extract from one reply, each for itself; None where that would be guessing."""
 
     reply: Reply
     grade: int | None
+    second: int | None
     why: str
 
 
@@ -86,8 +88,8 @@ def read_checked(replies: Sequence[Reply], *, path: Path = CHECKED) -> list[Chec
         reply = replies[int(str(row["line"]))]
         if hashlib.sha256(reply.text.encode("utf-8")).hexdigest() != row["sha256"] or reply.source != row["source"]:
             raise ValueError(f"line {reply.line} of the corpus is not the reply that was read; is it another version?")
-        grade = row["grade"]
-        checked.append(CheckedReply(reply, None if grade is None else int(str(grade)), str(row.get("why", ""))))
+        first, second = (None if row[name] is None else int(str(row[name])) for name in ("grade", "second"))
+        checked.append(CheckedReply(reply, first, second, str(row.get("why", ""))))
     return checked
 
 
