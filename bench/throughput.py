@@ -16,6 +16,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, cast
 
 import openai
 import sqlalchemy as sa
@@ -28,7 +29,7 @@ from app.services.call_ledger import DatabaseLedger
 from app.services.labelling import Tally, count_to_ask, label_chunk, request_of, sample_to_ask
 from bench.chat_server import Server, running
 from bench.pairs_to_label import make_workspace
-from bench.result import Result
+from bench.result import Json, Result
 from db.enums import RunStatus, SpendState
 from db.models import LabelJob, ReplyCacheEntry, SpendEntry, Suggestion
 from db.queries import labelling as label_queries
@@ -112,7 +113,8 @@ def _result(workspace: Workspace, slices: _Slices, *, tally: Tally, calls: int, 
     growth = slices.memory[-1] - slices.memory[middle - 1]
     stored = _stored(workspace)
     complete = all(count == n_pairs for count in stored.values()) and calls == n_pairs == tally.proposals
-    figures = {
+    per_call = sum(slices.processor) / n_pairs * 1_000
+    figures: dict[str, Json] = {
         "pairs": n_pairs,
         "calls_a_second": durable,
         "bare_calls_a_second": bare,
@@ -121,7 +123,7 @@ def _result(workspace: Workspace, slices: _Slices, *, tally: Tally, calls: int, 
         "share_of_bare_by_slice": shares,
         "median_share_of_bare": statistics.median(shares),
         "share_of_no_overhead_at_all": durable / (CONCURRENCY / LATENCY),
-        "processor_ms_a_call": sum(slices.processor) / n_pairs * 1_000,
+        "processor_ms_a_call": per_call,
         "resident_mb": slices.memory[-1],
         "resident_mb_growth_second_half": growth,
         "resident_mb_peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
@@ -132,7 +134,7 @@ def _result(workspace: Workspace, slices: _Slices, *, tally: Tally, calls: int, 
     lines = (
         f"{n_pairs:,} pairs, {CONCURRENCY} at a time, {LATENCY * 1000:.0f} ms latency (at best "
         f"{CONCURRENCY / LATENCY:.0f} calls/s)",
-        f"durable     {durable:7.1f} calls/s   {figures['processor_ms_a_call']:.2f} ms of processor a call",
+        f"durable     {durable:7.1f} calls/s   {per_call:.2f} ms of processor a call",
         f"bare client {bare:7.1f} calls/s   the durable one reaches {durable / bare:.1%} of it",
         f"by slice    {', '.join(f'{share:.1%}' for share in shares)}",
         f"sequential  {alone:7.1f} calls/s",
@@ -170,7 +172,7 @@ async def _bare(client: openai.AsyncOpenAI, asked: Sequence[ChatRequest], *, at_
                 )
                 await fresh.chat.completions.create(
                     model="bench",
-                    messages=[{"role": m.role, "content": m.content} for m in request.messages],  # type: ignore[misc]
+                    messages=cast("Any", [{"role": m.role, "content": m.content} for m in request.messages]),
                     extra_body=body,
                 )
 
