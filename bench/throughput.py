@@ -160,7 +160,7 @@ def _job(workspace: Workspace, judge: OpenAIChatJudge) -> int:
 async def _bare(client: openai.AsyncOpenAI, asked: Sequence[ChatRequest], *, at_once: int) -> None:
     """The same requests, answered into nothing."""
     limit = asyncio.Semaphore(at_once)
-    async with client.copy(http_client=openai.DefaultAsyncHttpxClient()) as fresh:  # type: ignore[arg-type]
+    async with client.copy(http_client=openai.DefaultAsyncHttpxClient()) as fresh:
 
         async def one(request: ChatRequest) -> None:
             async with limit:

@@ -96,16 +96,17 @@ def label(
     """Asks the judge for every candidate it has not labelled, as a job of its own that is not queued.
 
     Safe to stop at any moment and to repeat. An LLM's calls are charged to the job through the `ledger` that the judge
-    was made with. For caps, jobs that a worker does and retries, see `label_jobs`.
+    was made with, under the caps of the settings. For jobs that a worker does and for retries, see `label_jobs`.
 
     Raises:
-        JudgeUnavailable: no request can succeed with the present settings; what came before is stored.
+        JudgeUnavailable, CapReached: no further call can be made; what came before is stored.
     """
     with workspace.sessions.begin() as session:
         now = workspace.now()
         row = label_queries.ensure_judge(session, judge.identity, now=now)
         job = LabelJob(judge_id=row.id, criterion=row.criterion, n_pairs=0, status=RunStatus.RUNNING, started_at=now)
         job.spec = {"failures_before": label_queries.last_failure(session)}
+        job.token_cap, job.cost_cap_usd = workspace.settings.llm_cap_tokens, workspace.settings.llm_cap_usd
         session.add(job)
         session.flush()
         job.n_pairs = count_to_ask(session, job)
