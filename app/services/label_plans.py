@@ -109,7 +109,6 @@ def _calls(judge: Judge, requests: Sequence[JudgeRequest]) -> _Calls:
     """The calls that the judge would make about these pairs, as far as they are known before any reply."""
     from annotator.judges.ensemble import EnsembleJudge
     from annotator.judges.examples import ExampleJudge
-    from annotator.judges.examples import ExampleJudge
     from annotator.judges.listwise import ListwiseJudge
     from annotator.judges.openai_chat import OpenAIChatJudge
     from annotator.judges.pools import pools_of
@@ -125,8 +124,6 @@ def _calls(judge: Judge, requests: Sequence[JudgeRequest]) -> _Calls:
             asked += [(judge.chat, judge.relsel_request(part)[0]) for part in judge.parts(pool, judge.prompts.relsel)]
             asked.append((judge.chat, judge.answer_request(judge.sources(pool, pool.pair_ids))))
             asked += [(judge.chat, judge.last_request(part, "")[0]) for part in judge.parts(pool, judge.prompts.last)]
-    elif isinstance(judge, ExampleJudge):
-        asked = _calls(judge.inner, judge.with_examples(requests)).asked
     elif isinstance(judge, ExampleJudge):
         asked = _calls(judge.inner, judge.with_examples(requests)).asked
     elif isinstance(judge, EnsembleJudge):
