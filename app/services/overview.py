@@ -11,6 +11,7 @@ from app.services.models import model_view
 from app.services.views import Funnel, ModelView, NextStep, OverviewView
 from db.enums import RunStatus, Split
 from db.queries import counts, exports
+from db.queries.certifying import count_unanswered, list_open_batches
 from db.queries.queue import count_waiting
 from db.queries.registry import get_live, latest_candidate
 from db.queries.training import get_active_run, get_run_of_model, list_curated
@@ -89,6 +90,14 @@ def _next_steps(
         steps.append(NextStep(f"A candidate, {candidate.name}, waits for your decision.", "train", None))
     if funnel.proposed == 0:
         steps.append(NextStep("Have a judge propose grades for the candidates.", None, "relabel label"))
+    for batch in list_open_batches(session, criterion=criterion):
+        to_go = count_unanswered(session, batch_id=batch.id, criterion=criterion)
+        if to_go:
+            text = f"Audit: {to_go:,} of {batch.n_audits:,} blind audits of batch {batch.id} to go."
+            steps.append(NextStep(text, "review", None))
+        else:
+            text = f"Every audit of batch {batch.id} is answered. Issue its certificates."
+            steps.append(NextStep(text, "calibration", "relabel certify issue"))
     if funnel.waiting:
         steps.append(NextStep(f"Review: {funnel.waiting:,} pairs wait for a person.", "review", None))
     if not queries.get(Split.HELD_OUT):

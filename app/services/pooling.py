@@ -28,6 +28,10 @@ from retriever.types import Candidate
 HELD_OUT_OF_FOUR_FROM = 20
 """From this many unsplit questions on, one in four is held out; fewer all train. Our choice."""
 
+CALIBRATE_OF_EIGHT_FROM = 80
+"""From this many on, about one in eight of the others is for calibrating: without such questions no judge can be
+calibrated or certified. Our choice."""
+
 
 @dataclass(frozen=True, slots=True)
 class PoolReport:
@@ -42,8 +46,9 @@ class PoolReport:
 def assign_splits(workspace: Workspace) -> dict[str, int]:
     """Gives every question without a split one, near-duplicates together; returns how many clusters got which.
 
-    From 20 unsplit clusters on, one family of near-duplicates in four (by a hash, so always the same) is held out;
-    fewer all train. A family with a member in a split joins that split, the strictest if there are several.
+    From 20 unsplit clusters on, one family of near-duplicates in four (by a hash, so always the same) is held out, and
+    from 80 on one in eight of the rest calibrates judges; fewer all train. A family with a member in a split joins that
+    split, the strictest if there are several.
     """
     assigned: Counter[str] = Counter()
     with workspace.sessions.begin() as session:
@@ -58,13 +63,20 @@ def assign_splits(workspace: Workspace) -> dict[str, int]:
         for family in duplicates.families().values():
             split = strictest(present[cluster_id] for cluster_id in family if cluster_id in present)
             if split is None:
-                draw = int.from_bytes(hashlib.sha256(f"split:{min(family)}".encode()).digest()[:4]) % 4
-                held_out = len(unsplit) >= HELD_OUT_OF_FOUR_FROM and draw == 0
-                split = Split.HELD_OUT if held_out else Split.TRAIN
+                split = _drawn_split(min(family), n_unsplit=len(unsplit))
             missing = sorted(unsplit.intersection(family))
             corpus_queries.set_splits(session, missing, split)
             assigned[split] += len(missing)
     return dict(+assigned)
+
+
+def _drawn_split(cluster_id: int, *, n_unsplit: int) -> Split:
+    digest = hashlib.sha256(f"split:{cluster_id}".encode()).digest()
+    if n_unsplit >= HELD_OUT_OF_FOUR_FROM and int.from_bytes(digest[:4]) % 4 == 0:
+        return Split.HELD_OUT
+    if n_unsplit >= CALIBRATE_OF_EIGHT_FROM and int.from_bytes(digest[4:8]) % 8 == 0:
+        return Split.CALIBRATE
+    return Split.TRAIN
 
 
 def pool(

@@ -106,6 +106,10 @@ def _claim(
     person_id = person_named(session, person, now=now).id
     take_turn(session, person_id)
     lease = queue.get_open_lease(session, person_id=person_id, criterion=criterion, now=now)
+    if lease is not None and _seen(session, lease):
+        session.delete(lease)  # drawn for an audit while it was being opened; who saw the proposal is not asked blind
+        session.flush()
+        lease = None
     if lease is not None and pair_id in (None, lease.pair_id):
         lease.expires_at = now + timedelta(minutes=workspace.settings.review_minutes)
         return _card(session, lease)
@@ -125,6 +129,13 @@ def _claim(
         )
     lease = _lease(workspace, session, pair_id=pair_id, criterion=criterion, person_id=person_id, now=now)
     return _card(session, lease)
+
+
+def _seen(session: Session, lease: Lease) -> bool:
+    """Whether a card shows a suggestion that must not be shown any more."""
+    if lease.visibility is Visibility.BLIND:
+        return False
+    return get_blind_pair(session, pair_id=lease.pair_id, criterion=lease.criterion) is not None
 
 
 def _lease(

@@ -22,7 +22,7 @@ from db.models import (
     Review,
     Suggestion,
 )
-from db.queries.audits import PEOPLE_ONLY
+from db.queries.audits import PEOPLE_ONLY, locked_pairs
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +98,7 @@ def count_uncertified_curated(session: Session, *, criterion: Criterion, split: 
             PairState.criterion == criterion,
             PairState.curated_source == LabelSource.ACCEPTED,
             Decision.certificate_id.is_(None),
+            PairState.pair_id.not_in(locked_pairs(criterion)),
         )
     )
     return session.scalar(found if split is None else found.where(QueryCluster.split == split)) or 0

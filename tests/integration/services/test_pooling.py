@@ -58,7 +58,8 @@ def test_of_many_questions_about_a_quarter_is_held_out(any_workspace: Workspace)
     assigned = pooling.assign_splits(any_workspace)
     assert sum(assigned.values()) == 200
     assert 30 <= assigned["held-out"] <= 70
-    assert set(splits(any_workspace).values()) == {Split.TRAIN, Split.HELD_OUT}
+    assert 8 <= assigned["calibrate"] <= 35  # an eighth of the other 150; without them no judge can be certified
+    assert set(splits(any_workspace).values()) == set(Split)
 
 
 def test_near_duplicates_share_a_split_even_when_a_third_question_links_them(any_workspace: Workspace) -> None:
@@ -73,7 +74,7 @@ def test_near_duplicates_share_a_split_even_when_a_third_question_links_them(any
     pooling.assign_splits(any_workspace)
     found = splits(any_workspace)
     assert all(len({found[member] for member in family}) == 1 for family in families)
-    assert set(found.values()) == {Split.TRAIN, Split.HELD_OUT}
+    assert {Split.TRAIN, Split.HELD_OUT} <= set(found.values())
     with any_workspace.sessions.read() as session:  # else this test proves nothing about linked clusters
         assert session.scalar(sa.select(sa.func.count()).select_from(QueryCluster)) > len(families)
 
