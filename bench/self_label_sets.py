@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +19,7 @@ LLM = "gpt-4/cot"
 SHIPPED = "all-MiniLM-L6-v2"
 DIRAS_SCALE = Scale(max_grade=2, relevant_from=1)
 MSRD_SCALE = Scale(max_grade=1, relevant_from=1)
+LEAST_INSIDE = 12
 RESERVE = 400
 """Train questions of msrd from which calibration questions are drawn."""
 
@@ -77,26 +80,25 @@ def msrd_pools(
     n_audits: int,
     n_fit_questions: int,
     max_length: int,
-    whole_corpus: bool,
-    characters: int | None = None,
+    n_films: int | None = None,
 ) -> JudgedPools:
     """msrd: calibration questions in reserve from the train split, the batch from another.
 
-    whole_corpus: all films, or only those that people judged for one of the questions. characters: what is read of a
-    film, None for all.
+    n_films: only the films judged most often for train questions, and questions with at least `LEAST_INSIDE` judged
+    films among them; None for all.
     """
     queries, train = read_queries("msrd"), read_qrels("msrd", "train")
     batch = read_qrels("msrd", batch_split)
     order = np.random.default_rng(1).permutation(sorted({query for query, _ in train})).tolist()
-    reserve = order[: RESERVE if whole_corpus else n_fit_questions]
     others = np.random.default_rng(2).permutation(sorted({query for query, _ in batch})).tolist()
+    passages = read_passages("msrd")
+    if n_films is not None:
+        often = Counter(passage for _, passage in train).most_common(n_films)
+        passages = {passage: passages[passage] for passage, _ in often}
+        order, others = (_inside(some, passages, qrels) for some, qrels in ((order, train), (others, batch)))
+    reserve = order[:RESERVE]
     asked = {query: queries[query] for query in (*reserve, *others[:n_batch_questions])}
     qrels = {key: grade for key, grade in {**train, **batch}.items() if key[0] in asked}
-    passages = read_passages("msrd")
-    if not whole_corpus:
-        judged_films = {passage for _, passage in qrels}
-        passages = {passage: text for passage, text in passages.items() if passage in judged_films}
-    passages = {passage: text[:characters] for passage, text in passages.items()}
     live = encode(base_model(), passages=passages, queries=asked, max_length=max_length, version=SHIPPED)
     found = pool_candidates(passages=passages, queries=asked, live=live)
     judged = [pair for pair in found if (pair.query_id, pair.passage_id) in qrels]
@@ -112,3 +114,9 @@ def msrd_pools(
         n_fit_questions=n_fit_questions,
         n_audits=n_audits,
     )
+
+
+def _inside(questions: Sequence[str], passages: Mapping[str, str], qrels: Mapping[tuple[str, str], int]) -> list[str]:
+    """The questions with enough judged films among these, in the same order."""
+    judged = Counter(query for query, passage in qrels if passage in passages)
+    return [query for query in questions if judged[query] >= LEAST_INSIDE]
