@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 import sqlalchemy as sa
-from sqlalchemy.orm import Session, aliased
+from sqlalchemy.orm import Session
 
 from annotator.types import ConfidenceKind, Criterion, SuggestionStatus
 from db.enums import CertificateState, Outcome, Split
@@ -21,6 +21,7 @@ from db.models import (
     CertificateEvent,
     Decision,
     Definition,
+    JudgeRow,
     Lease,
     Pair,
     PairState,
@@ -32,6 +33,7 @@ from db.models import (
 )
 from db.queries.audits import audit_answers, is_open, open_batch_pairs, waiting_samples
 from db.queries.calibrating import JUDGED_COLUMNS, JudgedRow, judged_row
+from db.queries.definitions import is_stale
 from db.queries.workspace_values import lock_value
 
 REVIEWED = "a person has judged or skipped them already"
@@ -55,8 +57,6 @@ def list_batchable(session: Session, *, judge_id: int, kind: ConfidenceKind, cri
 
     Whoever saw a suggestion cannot judge the pair blind any more, so anything a person did with a pair leaves it out.
     """
-    later = aliased(Definition)
-    newest = sa.select(sa.func.max(later.id)).where(later.query_id == Query.id).scalar_subquery()
     rows = session.execute(
         sa.select(
             *JUDGED_COLUMNS,
@@ -64,10 +64,11 @@ def list_batchable(session: Session, *, judge_id: int, kind: ConfidenceKind, cri
             sa.exists().where(Review.pair_id == Pair.id, Review.criterion == criterion).label("reviewed"),
             sa.exists().where(Lease.pair_id == Pair.id, Lease.criterion == criterion).label("leased"),
             sa.and_(Decision.certificate_id.is_not(None), PairState.outcome == Outcome.ACCEPTED).label("certified"),
-            sa.and_(Suggestion.definition_id.is_not(None), Suggestion.definition_id != newest).label("stale"),
+            is_stale().label("stale"),
         )
         .select_from(PairState)
         .join(Suggestion, Suggestion.id == PairState.suggestion_id)
+        .join(JudgeRow, JudgeRow.id == Suggestion.judge_id)
         .join(Pair, Pair.id == PairState.pair_id)
         .join(Query, Query.id == Pair.query_id)
         .join(QueryCluster, QueryCluster.id == Query.cluster_id)
