@@ -37,7 +37,8 @@ ROOT = Path(__file__).parent.parent
 PATIENCE = 120.0
 TARGET = (
     "every pair ends with exactly one valid suggestion; calls received <= pairs + calls in flight at the kills, "
-    f"at most {CONCURRENCY} a kill; tokens billed <= tokens counted <= cap at every kill and at the end, also under a tight cap"
+    f"at most {CONCURRENCY} a kill; tokens billed <= tokens counted <= cap at every kill and at the end, also under a "
+    "tight cap"
 )
 
 
