@@ -25,6 +25,8 @@ from db.queries import labelling as label_queries
 from db.queries.candidates import UnlabelledPair
 
 STORE_EVERY = 200
+STORE_SECONDS = 2.0
+"""A slow judge's results are stored this often, so that progress shows and a wish to stop is heard."""
 CHUNK = 2_000
 
 
@@ -193,9 +195,13 @@ async def _label_pairs(
 ) -> None:
     definitions = {pair.pair_id: pair.definition_id for pair in pairs}
     batch: list[Proposal | JudgeFailure] = []
+    clock = asyncio.get_running_loop().time
+    stored_at = clock()
 
     async def store() -> bool:
         """Stores what came, away from the event loop, and says whether to go on."""
+        nonlocal stored_at
+        stored_at = clock()
         results = list(batch)
         batch.clear()
         await asyncio.to_thread(store_results, workspace, results, judge=row, job_id=job_id, definitions=definitions)
@@ -206,7 +212,8 @@ async def _label_pairs(
     async with aclosing(results):
         try:
             async for result in results:
-                if len(batch) >= STORE_EVERY and not _together(batch[-1], result) and not await store():
+                due = len(batch) >= STORE_EVERY or (batch and clock() - stored_at >= STORE_SECONDS)
+                if due and not _together(batch[-1], result) and not await store():
                     return  # the result in hand is not lost: its reply is stored, and its list will be asked for whole
                 batch.append(result)
         finally:
