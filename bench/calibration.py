@@ -1,14 +1,16 @@
 """Calibrated confidences: ECE of p(relevant) and AUROC of being correct on DIRAS, cross-fitted by question.
 
-Nothing is tuned on these questions: the forms and penalties are those of `annotator.calibration`, found on simulated
-judges, and their weights are found anew inside each training part, by cross-fitting its own questions.
+The forms and penalties are those of `annotator.calibration`, picked on simulated judges, and their weights are found
+anew inside each training part, by cross-fitting its own questions. GPT-4's figures here had been seen before they were
+picked: nothing was fitted to these questions, but nobody was blind to them either.
 
-ECE comes from leaving out one question at a time. AUROC compares pairs with each other, and probabilities of eleven
-calibrators do not compare: a question full of errors is left out of exactly the calibrator that judges it, which then
-trusts more. So AUROC leaves out two questions at a time and compares their pairs under the one calibrator that saw
-neither (leave-pair-out: Airola et al. 2011; by question: our choice). For the raw confidence this is the plain AUROC.
-The plain AUROC of the pooled probabilities is printed beside it. A full run checks both estimators on simulated judges,
-where the gain on new questions is known.
+What must hold is the plain reading: leave out one question at a time, pool the probabilities, take ECE and AUROC. The
+pooled AUROC is a harsh estimate. It compares pairs under eleven calibrators that do not compare: a question full of
+errors is left out of exactly the calibrator that judges it, which then trusts more. So beside it stands the AUROC that
+leaves out two questions at a time and compares their pairs under the one calibrator that saw neither (leave-pair-out:
+Airola et al. 2011; by question: our choice); for the raw confidence the two are the same. It was added after the pooled
+one had come out below the raw, so it decides nothing. A full run checks both on simulated judges, where the gain on new
+questions is known.
 """
 
 from __future__ import annotations
@@ -43,7 +45,7 @@ TARGET_ECE = 0.03
 SAID_LLAMA_ECE = 0.195
 TARGET = (
     f"GPT-4 on DIRAS, cross-fitted by question: ECE of p(relevant), 10 equal-width bins, at most {TARGET_ECE:g}, and "
-    "AUROC of being correct, pairs compared under one calibrator, not below that of its raw confidence"
+    "AUROC of being correct, pooled over the left-out questions, not below that of its raw confidence"
 )
 SEED = 0
 SIMULATED = 24
@@ -75,7 +77,7 @@ def run(quick: bool) -> Result:
     rows = read_suggestions("diras")
     figures: dict[str, Json] = {}
     lines: list[str] = []
-    holds = pooled = False
+    holds = one_calibrator = False
     for name, kind in ((GPT4, ConfidenceKind.VERBAL), (LLAMA, ConfidenceKind.TOKEN)):
         mine = [row for row in rows if row.judge == name]
         judged = Judged(
@@ -104,9 +106,9 @@ def run(quick: bool) -> Result:
         }
         if name == GPT4:
             believable = fitted.ece.value <= TARGET_ECE
-            holds = believable and _value(ranked) >= _value(raw.auroc_correct)
-            pooled = believable and _value(fitted.auroc_correct) >= _value(raw.auroc_correct)
-            figures["holds_if_auroc_is_pooled"] = pooled
+            holds = believable and _value(fitted.auroc_correct) >= _value(raw.auroc_correct)
+            one_calibrator = believable and _value(ranked) >= _value(raw.auroc_correct)
+            figures["holds_under_one_calibrator"] = one_calibrator
     if not quick:
         check = estimators_on_simulated_judges()
         figures["auroc_gain_of_simulated_judges"] = check
@@ -114,8 +116,8 @@ def run(quick: bool) -> Result:
             f"{SIMULATED} simulated judges, AUROC gained: {check['on_new_questions']:+.3f} on 80 new questions; from "
             f"11 questions as here, under one calibrator {check['one_calibrator']:+.3f}, pooled {check['pooled']:+.3f}"
         )
-    verdict = "holds" if pooled else "does not hold"
-    lines.append(f"with the pooled AUROC, which compares probabilities of different calibrators: {verdict}")
+    verdict = "would hold" if one_calibrator else "would not hold"
+    lines.append(f"with each pair of questions compared under one calibrator it {verdict}")
     lines.append(f"Llama-3-8B is reported, not part of what must hold; its raw ECE was said to be {SAID_LLAMA_ECE:g}")
     return Result(name="calibration", holds=holds, target=TARGET, figures=figures, lines=tuple(lines))
 
