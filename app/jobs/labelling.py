@@ -65,15 +65,28 @@ def register(workspace: Workspace) -> None:
     def chunk(job_id: int) -> bool:
         return label_jobs.work_step(workspace, job_id)
 
+    @DBOS.step(name="decide")
+    def decide(job_id: int) -> int:
+        return label_jobs.decide_step(workspace, job_id)
+
     @DBOS.workflow(name=WORKFLOW)
     def label(job_id: int) -> str:
+        ended: Exception | None = None
         try:
             while chunk(job_id):
                 pass
         except Exception as exc:
-            _log.warning("label job %s stopped: %s", job_id, exc, exc_info=not isinstance(exc, label_jobs.OUR_ERRORS))
-            return str(label_jobs.close_after(workspace, job_id, exc))
-        return str(label_jobs.finish(workspace, job_id, RunStatus.DONE))
+            ended = exc
+        try:
+            # Whatever ended the job: what was proposed before is accepted or waits for people.
+            decide(job_id)
+        except Exception as exc:
+            ended = ended or exc
+        if ended is None:
+            return str(label_jobs.finish(workspace, job_id, RunStatus.DONE))
+        known = isinstance(ended, label_jobs.OUR_ERRORS)
+        _log.warning("label job %s stopped: %s", job_id, ended, exc_info=None if known else ended)
+        return str(label_jobs.close_after(workspace, job_id, ended))
 
 
 def resume(workspace: Workspace) -> None:

@@ -117,17 +117,7 @@ def _start(choice: JudgeChoice, plan: LabelPlan, jobs: tuple[LabelJobView, ...])
     priced = plan.cost_usd is not None
     if plan.host is not None:
         with left:
-            st.number_input(
-                "Spend at most, in dollars" if priced else "Use at most, in tokens",
-                min_value=0.01 if priced else 1_000,
-                value=plan.cost_cap_usd if priced else plan.token_cap,
-                step=1.0 if priced else 10_000,
-                format="%.2f" if priced else "%d",
-                placeholder="no cap",
-                key=f"{_CAP}.{'usd' if priced else 'tokens'}",
-                help="Kept across crashes and workers: a call is made only if its worst case still fits. "
-                + ("" if priced else "No price is set for this model, so the cap is in tokens."),
-            )
+            _cap(plan, priced=priced)
     waiting = next((job for job in jobs if job.judge == plan.judge and job.status is not RunStatus.DONE), None)
     verb = "Go on with" if waiting is not None and waiting.left else "Label"
     right.button(
@@ -140,6 +130,31 @@ def _start(choice: JudgeChoice, plan: LabelPlan, jobs: tuple[LabelJobView, ...])
     )
     if waiting is not None and plan.host is not None and waiting.spent_tokens:
         st.caption(f"The last job stopped after {_spent(waiting)}; that counts toward the cap.")
+
+
+def _cap(plan: LabelPlan, *, priced: bool) -> None:
+    kept = "Kept across crashes and workers: a call is made only if its worst case still fits."
+    if priced:
+        st.number_input(
+            "Spend at most, in dollars",
+            min_value=0.01,
+            value=plan.cost_cap_usd,
+            step=1.0,
+            format="%.2f",
+            placeholder="no cap",
+            key=f"{_CAP}.usd",
+            help=kept,
+        )
+    else:
+        st.number_input(
+            "Use at most, in tokens",
+            min_value=1_000,
+            value=plan.token_cap,
+            step=10_000,
+            placeholder="no cap",
+            key=f"{_CAP}.tokens",
+            help=f"{kept} No price is set for this model, so the cap is in tokens.",
+        )
 
 
 def _begin(choice: JudgeChoice, priced: bool) -> None:
@@ -283,7 +298,7 @@ def _costs(view: CostsView) -> None:
             ]
             for judge in view.judges
         ],
-        align=["left", *["right"] * 8],
+        align=["left", "right", "right", "right", "right", "right", "right", "right", "right"],
     )
     st.caption(
         "Never settled: a process died or no answer came; such calls are counted by a cap at their worst case, and are "

@@ -25,6 +25,7 @@ from app.services.indexing import Progress
 from app.services.judge_knowledge import known_to
 from app.services.label_views import FailureView, LabelJobView
 from app.services.labelling import LabelReport, Tally, count_to_ask, label_chunk
+from app.services.routing import route
 from app.services.runs import worker_alive
 from db.enums import RunStatus
 from db.errors import DbError, NotFound
@@ -204,6 +205,13 @@ def work_step(workspace: Workspace, job_id: int) -> bool:
     """
     with _held(workspace, job_id, timeout=60):
         return _work(workspace, job_id, chunks=1)[0]
+
+
+def decide_step(workspace: Workspace, job_id: int) -> int:
+    """Decides on what was proposed and computes the audit queue anew; returns how many pairs wait in it."""
+    with workspace.sessions.read() as session:
+        criterion = session.get_one(LabelJob, job_id).criterion
+    return route(workspace, criterion=criterion).waiting
 
 
 class JobCancelled(AppError):

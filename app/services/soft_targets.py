@@ -21,8 +21,7 @@ SURE_FROM = 0.8
 """A proposal is a positive or a negative only when its calibrated side is at least this sure; between it is weak."""
 
 PROPOSED_WEIGHT = 0.25
-"""What a proposal of certain calibrated confidence weighs beside a person's grade (1); one of p = ½ weighs next to none.
-"""
+"""What a proposal of certain calibrated confidence weighs beside a person's grade (1); at p = ½ it weighs next to 0."""
 
 LEAST_WEIGHT = 0.01
 _WEAK_FROM = 0.5  # below it, training takes a grade for a negative
@@ -73,7 +72,7 @@ def soft_grade(grade: int, p_relevant: float, scale: Scale) -> float:
     Formula: E = p·r + (1 − p)·i, with r = grade and i = 0 where the proposed side is relevant, r = relevant_from and
     i = grade where it is not. Where the calibrated probability is at least `SURE_FROM` on the proposed side, E is kept
     on that side; everywhere else it is kept between the sides, where training takes it for neither a positive nor a
-    negative: a proposal in doubt, or one whose judge the calibrator contradicts, is never a certain example. Our choice.
+    negative: one in doubt, or whose judge the calibrator contradicts, is never a certain example. Our choice.
     """
     proposed = scale.is_relevant(grade)
     relevant, irrelevant = (grade, 0) if proposed else (scale.relevant_from, grade)

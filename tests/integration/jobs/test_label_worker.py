@@ -19,7 +19,7 @@ from app.services import label_jobs
 from app.services.creating import create_workspace
 from builders import TOPICS, add_candidates, add_corpus
 from db.enums import RunStatus, SpendState
-from db.models import SpendEntry, Suggestion
+from db.models import PairState, SpendEntry, Suggestion
 from servers.scripted_llm import ScriptedLLM, good, slow
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -76,6 +76,9 @@ def test_a_killed_worker_goes_on_and_only_calls_under_way_are_made_again(tmp_pat
         assert len({request.user_message for request in server.requests}) == N_PAIRS
         assert server.max_concurrency <= CONCURRENCY
     with workspace.sessions.read() as session:
+        decided = session.scalars(sa.select(PairState.outcome).where(PairState.suggestion_id.is_not(None))).all()
+        assert len(decided) == N_PAIRS
+        assert None not in decided
         valid = session.scalars(sa.select(Suggestion.pair_id).where(Suggestion.status == SuggestionStatus.OK)).all()
         lost = session.scalar(sa.select(sa.func.count()).where(SpendEntry.state == SpendState.RESERVED)) or 0
     assert len(valid) == len(set(valid)) == N_PAIRS
