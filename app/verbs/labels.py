@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -65,9 +65,10 @@ def label(
         from dataclasses import replace
 
         from annotator.types import Criterion
-        from app.errors import InputInvalid
-        from app.jobs import labelling as jobs
+        from app.errors import AppError, InputInvalid, NothingToDo
         from app.services import label_jobs, label_plans, routing
+        from app.services.label_views import LabelJobView
+        from app.services.labelling import LabelReport
         from app.services.labels import count_queries_without_positive
         from db.enums import RunStatus
 
@@ -92,25 +93,34 @@ def label(
             if planned.host
             else f"Judge: {planned.judge}, no LLM, uncertified; no text leaves this machine."
         )
-        ask = jobs.start if queue else label_jobs.create_here
-        asked = ask(
-            workspace,
-            person=person or workspace.settings.person,
-            spec=described,
-            token_cap=cap_tokens,
-            cost_cap_usd=cap_usd,
-            only_failed=retry,
-            even_final=force,
-        )
+        wanted: dict[str, Any] = {
+            "person": person or workspace.settings.person,
+            "spec": described,
+            "token_cap": cap_tokens,
+            "cost_cap_usd": cap_usd,
+            "only_failed": retry,
+            "even_final": force,
+        }
+        view: LabelJobView | None = None
+        labelled = LabelReport(planned.judge, planned.certifiable, 0, 0, 0, 0, 0, 0.0)
         if queue:
+            from app.jobs.labelling import start
+
+            asked = start(workspace, **wanted)
             view = label_jobs.get_job(workspace, job_id=asked.job_id)
             if as_json:
                 print_json(view)
             else:
                 say(f"Label job {view.id} {'is queued' if asked.new else 'goes on'}: {view.left:,} pairs to ask about.")
             return
-        with bar("Proposals") as progress:
-            view, labelled = label_jobs.run_here(workspace, asked.job_id, on_progress=progress)
+        try:
+            job_id = label_jobs.create_here(workspace, **wanted).job_id
+        except NothingToDo:  # but there may be proposals to decide on, imported ones for one
+            if retry:
+                raise
+        else:
+            with bar("Proposals") as progress:
+                view, labelled = label_jobs.run_here(workspace, job_id, on_progress=progress)
         with bar("Decisions") as progress:
             routed = routing.route(workspace, criterion=planned.criterion, on_progress=progress)
         positives = count_queries_without_positive(workspace, criterion=planned.criterion)
@@ -127,8 +137,8 @@ def label(
                 f"{positives.without_positive:,} of {positives.queries:,} questions have no passage that counts as "
                 f"{'useful' if planned.criterion is Criterion.UTILITY else 'relevant'}; they are kept"
             )
-        if view.status is not RunStatus.DONE:
-            raise InputInvalid(
+        if view is not None and view.status is not RunStatus.DONE:
+            raise AppError(
                 f"label job {view.id} is {view.status}: {view.message}",
                 user_message=view.message or f"Label job {view.id} was {view.status}; run label again to go on.",
             )
