@@ -9,6 +9,7 @@ from annotator.confidence import TokenLogprob
 from annotator.judges.reply_cache import CachedReply
 
 _MOST_TOKENS = 2**31 - 1
+_HUGE = 1e300
 _DIGIT = re.compile(r"\d")
 
 
@@ -91,4 +92,6 @@ def _rivals(listed: object) -> tuple[tuple[str, float], ...]:
 
 
 def _number(value: object) -> float | None:
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+    """A finite number, or None for anything else, NaN and numbers beyond what a float holds included."""
+    sound = isinstance(value, int | float) and not isinstance(value, bool) and -_HUGE <= value <= _HUGE
+    return float(value) if sound else None  # type: ignore[arg-type]
