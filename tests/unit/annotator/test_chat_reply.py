@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from annotator.judges.call_ledger import InMemoryCallLedger
@@ -72,6 +72,7 @@ def model(price: Price | None = None) -> ChatModel:
     return ChatModel(client, model="m", ledger=InMemoryCallLedger(), price=price)
 
 
+@settings(deadline=None)  # a client takes its time to make on a busy machine
 @given(st.lists(st.text(), min_size=1, max_size=3), st.integers(1, 5_000))
 def test_the_worst_case_holds_every_byte_of_the_prompt_and_the_limit_of_the_reply(texts: list[str], most: int) -> None:
     """Disaster: a cap that a text in another script runs past, because its tokens were counted as English."""
