@@ -296,3 +296,15 @@ def test_the_recall_estimate_finds_the_relevant_pairs_that_were_lost() -> None:
         assert recall.accepted[0] + recall.lost[0] + recall.undecided[0] == pytest.approx(1.0)
     assert np.mean(estimates) == pytest.approx(np.mean(realised), abs=0.02)
     assert inside >= 176
+
+
+def test_faultless_audits_certify_a_small_class_whatever_the_calibrator_foresaw() -> None:
+    """A design that bets all its risk on one start refuses a class in which not one of many audits was wrong."""
+    predicted = np.ones(120, dtype=bool)
+    for pessimism in (0.55, 0.65, 0.75, 0.85, 0.95):
+        confidence = np.linspace(pessimism, 0.99, 120)
+        design = design_audit(predicted, confidence, n=40, epsilon=0.2, delta=0.05, seed=3)
+        sampled = draw(design, predicted, confidence)
+        relevant = certify(design, predicted, confidence, sampled, [False] * len(sampled))[1]
+        assert relevant.issued
+        assert relevant.coverage > 0.3
