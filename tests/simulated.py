@@ -91,6 +91,17 @@ def simulated(
     return World(workspace, truth, said, dict(zip(names, splits, strict=True)))
 
 
+def simulated_again(world: World, *, confidences: tuple[float, ...], seed: int) -> World:
+    """The same truth, and another judge's words about it."""
+    chance = random.Random(seed)
+    said = {}
+    for pair, grade in world.truth.items():
+        confidence = chance.choice(confidences)
+        side = grade >= 2 if chance.random() < confidence else grade < 2
+        said[pair] = (3 if side else 0, confidence)
+    return replace(world, said=said)
+
+
 def judge_of(
     world: World, *, name: str = "scripted/1", kind: ConfidenceKind = ConfidenceKind.VERBAL, certifiable: bool = True
 ) -> ScriptedJudge:

@@ -1,7 +1,8 @@
-"""Makes docs/images anew from the running application: python tools/screenshots.py [WORKSPACE]
+"""Makes docs/images anew from the running application: python tools/screenshots.py [WORKSPACE] [--only judged]
 
 WORKSPACE is a demo workspace whose audits were simulated (`relabel demo --simulate-audits`); without one it is made,
-which takes some minutes. The screenshots are taken from a copy: nothing is changed in the workspace itself.
+which takes some minutes. The screenshots are taken from a copy: nothing is changed in the workspace itself. The screens
+about LLM judges are taken on a workspace whose judges, questions and reviews are simulated, for no LLM is asked here.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from typing import TYPE_CHECKING
 from PIL import Image
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Page
+    from playwright.sync_api import Page, ViewportSize
 
 ROOT = Path(__file__).resolve().parent.parent
 IMAGES = ROOT / "docs" / "images"
@@ -56,25 +57,56 @@ def ask(page: Page) -> None:
     page.mouse.move(640, 790)
 
 
-SCREENS: dict[str, Callable[[Page], None] | None] = {
+Prepare = Callable[["Page"], None] | None
+DEMO: dict[str, Prepare] = {
     "overview": None,
     "labels": open_one_accepted,
     "review": None,
-    "judges": None,
     "train": None,
     "search": ask,
     "data": None,
 }
+JUDGED: dict[str, Prepare] = {"labelling": None}
+TALL_JUDGED: dict[str, Prepare] = {"judges": None, "calibration": None}
+TALL = {"width": 1280, "height": 1180}
+
+
+def make_judged(path: Path) -> None:
+    """A workspace with two simulated judges, blind reviews to compare them on, and a certificate for the better one."""
+    sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+    import simulated
+    from app.bootstrap import open_workspace
+    from app.services import calibrating, certifying, labelling, routing
+    from app.services.creating import create_workspace
+
+    create_workspace(path, name="Simulated judges")
+    workspace = open_workspace(path)
+    world = simulated.simulated(
+        workspace, n_train=200, n_calibrate=25, confidences=(0.6, 0.75, 0.9, 0.98, 0.99), share_relevant=0.3
+    )
+    second = simulated.simulated_again(world, confidences=(0.5, 0.6, 0.7, 0.9), seed=6)
+    labelling.label(workspace, simulated.judge_of(second, name="small model/pointwise"))
+    labelling.label(workspace, simulated.judge_of(world, name="large model/pointwise"))
+    simulated.reviewed(world)
+    judge_id = calibrating.find_judge(workspace, "large model/pointwise")
+    calibrating.calibrate(workspace, judge_id=judge_id)
+    routing.route(workspace)
+    batch = certifying.freeze(workspace, judge_id=judge_id, n=300, person="Ada")
+    world.person("Ada", at_most=300)
+    certifying.issue(workspace, batch_id=batch.id)
+    workspace.close()
 
 
 @contextmanager
-def served(workspace: Path) -> Iterator[str]:
+def served(workspace: Path, **environment: str) -> Iterator[str]:
     """The application on that workspace; its address."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     command = [sys.executable, "-m", "app.cli", "serve", "--workspace", str(workspace), "--port", str(port)]
-    server = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, start_new_session=True)
+    server = subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.DEVNULL, start_new_session=True, env={**os.environ, **environment}
+    )
     address = f"http://127.0.0.1:{port}"
     try:
         for _ in range(300):
@@ -102,16 +134,16 @@ def shrink(image: Path) -> int:
     raise SystemExit(f"{image.name} is still {image.stat().st_size:,} bytes with 32 colours")
 
 
-def take(address: str) -> None:
+def take(address: str, screens: dict[str, Prepare], size: ViewportSize) -> None:
     from playwright.sync_api import sync_playwright
 
     IMAGES.mkdir(parents=True, exist_ok=True)
     found = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=found, args=FLAGS)
-        page = browser.new_page(viewport=SIZE, color_scheme="light", reduced_motion="reduce")
+        page = browser.new_page(viewport=size, color_scheme="light", reduced_motion="reduce")
         page.set_default_timeout(120_000)
-        for name, prepare in SCREENS.items():
+        for name, prepare in screens.items():
             page.goto(f"{address}/{'' if name == 'overview' else name}")
             settled(page)
             if prepare is not None:
@@ -128,8 +160,19 @@ def take(address: str) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("workspace", nargs="?", type=Path, help="a demo workspace with simulated audits")
-    given: Path | None = parser.parse_args().workspace
+    parser.add_argument("--only", choices=["demo", "judged"], help="one of the two workspaces")
+    options = parser.parse_args()
+    given: Path | None = options.workspace
     with tempfile.TemporaryDirectory(prefix="relabel-screenshots-") as folder:
+        if options.only != "demo":
+            judged = Path(folder) / "judged"
+            make_judged(judged)
+            # Named as the receiver of the texts in the plan that is shown; nothing is sent.
+            with served(judged, OPENAI_BASE_URL="http://127.0.0.1:11434/v1") as address:
+                take(address, JUDGED, SIZE)
+                take(address, TALL_JUDGED, TALL)
+        if options.only == "judged":
+            return
         copy = Path(folder) / "workspace"
         if given is None:
             command = [sys.executable, "-m", "app.cli", "demo", "--workspace", str(copy), "--simulate-audits"]
@@ -137,7 +180,7 @@ def main() -> None:
         else:
             shutil.copytree(given, copy, ignore=shutil.ignore_patterns("*.lock"))
         with served(copy) as address:
-            take(address)
+            take(address, DEMO, SIZE)
 
 
 if __name__ == "__main__":

@@ -47,18 +47,17 @@ def show_threshold(forecast: Forecast, threshold: float) -> None:
         for relevant in (False, True)
     }
     show_table(
-        ["Class", "Proposed", "Accepted", "Coverage", "Expected wrong"],
+        ["Class", "Accepted", "Coverage", "Wrong, expected"],
         [
             [
-                side_text(relevant),
-                f"{n:,}",
-                f"{nearest[relevant].n_accepted:,}",
+                side_text(relevant).replace(" ", "\u00a0"),
+                f"{nearest[relevant].n_accepted:,} of {n:,}",
                 f"{nearest[relevant].coverage:.0%}",
                 _share(nearest[relevant].expected_error),
             ]
             for relevant, n in ((False, forecast.n_pairs - forecast.n_relevant), (True, forecast.n_relevant))
         ],
-        align=["left", "right", "right", "right", "right"],
+        align=["left", "right", "right", "right"],
     )
     left = forecast.n_pairs - sum(point.n_accepted for point in nearest.values())
     hours = left * forecast.seconds_per_review / 3600

@@ -88,11 +88,11 @@ def _plan(plan: LabelPlan) -> None:
     columns[3].metric(
         "Time", "unknown" if plan.minutes is None else _minutes(plan.minutes), help=literal(plan.minutes_basis)
     )
-    worst = f"At worst {plan.worst_tokens:,} tokens"
+    worst = f"At worst {_rough(plan.worst_tokens)} tokens"
     if plan.worst_cost_usd is not None:
         worst += f" or ${plan.worst_cost_usd:,.2f}"
     if plan.host is not None:
-        st.caption(literal(f"About {plan.tokens:,} tokens. {worst}: that is what a cap counts before each call."))
+        st.caption(literal(f"About {_rough(plan.tokens)} tokens. {worst}: that is what a cap counts before each call."))
     if plan.prompt:
         with st.expander("One prompt as it would be sent", key="labelling.prompt"):
             for message in plan.prompt:
@@ -103,7 +103,14 @@ def _plan(plan: LabelPlan) -> None:
 def _money(plan: LabelPlan) -> str:
     if plan.host is None or not plan.n_calls:
         return "nothing"
-    return f"{plan.tokens:,} tokens" if plan.cost_usd is None else f"${plan.cost_usd:,.2f}"
+    return f"{_rough(plan.tokens)} tokens" if plan.cost_usd is None else f"${plan.cost_usd:,.2f}"
+
+
+def _rough(tokens: int) -> str:
+    """An estimate, no more exact than it is."""
+    if tokens < 1_000:
+        return f"{tokens:,}"
+    return f"{tokens / 1e3:,.0f} k" if tokens < 1_000_000 else f"{tokens / 1e6:,.1f} M"
 
 
 def _minutes(minutes: float) -> str:
@@ -205,6 +212,8 @@ def _cancel(job_id: int) -> None:
 
 
 def _spent(job: LabelJobView) -> str:
+    if not job.spent_tokens:
+        return "nothing"
     tokens = counted(job.spent_tokens, "token")
     return tokens if job.spent_usd is None else f"${job.spent_usd:,.4f} ({tokens})"
 

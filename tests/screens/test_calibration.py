@@ -61,7 +61,7 @@ def test_the_slider_shows_what_each_class_would_give_and_what_it_leaves(app, wor
     calibrating.calibrate(world.workspace, judge_id=1)
     screen = app("calibration")
     before = html_of(screen)
-    assert "Expected wrong" in before
+    assert "Wrong, expected" in before
     assert "Left to people" in captions_of(screen)
     assert "nothing is promised before a certificate" in captions_of(screen)
     screen.slider(key="calibration.threshold").set_value(100).run()
