@@ -37,7 +37,7 @@ HUMAN = (LabelSource.HUMAN, LabelSource.ADJUDICATED)
 class CuratedLabel:
     """One grade of a train question; `query_key` and `passage_key` are the ids outside the database.
 
-    Curated, but for the source PROPOSED, whose grade may be an expected one. `certified`: a certificate stands behind it.
+    Curated, but for the source PROPOSED, whose grade may be an expected one. `certified`: behind it is a certificate.
     """
 
     pair_id: int
