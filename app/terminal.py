@@ -18,6 +18,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
+from rich.text import Text
 
 # A file or a pipe has no width of its own; a table folded to 80 columns there cannot be read or parsed.
 out = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 200)
@@ -27,6 +28,11 @@ err = Console(stderr=True, highlight=False, soft_wrap=True)
 def say(text: str) -> None:
     """One line for the person, on standard error, so that standard output stays for data."""
     err.print(harmless(text), markup=False)
+
+
+def tell(text: str) -> None:
+    """One line of the answer, on standard output, never read as markup."""
+    out.print(harmless(text), markup=False)
 
 
 def harmless(text: str) -> str:
@@ -71,9 +77,12 @@ def print_json(value: Any) -> None:
 
 def print_table(columns: list[str], rows: list[list[str]], *, title: str | None = None) -> None:
     """A table on standard output; cells are never read as markup."""
-    table = Table(*columns, title=title, title_justify="left", header_style="bold")
+    heading = None if title is None else Text(harmless(title))
+    table = Table(title=heading, title_justify="left", header_style="bold")
+    for column in columns:
+        table.add_column(Text(column))
     for row in rows:
-        table.add_row(*(harmless(cell).replace("[", r"\[") for cell in row))
+        table.add_row(*(Text(harmless(cell)) for cell in row))
     out.print(table)
 
 

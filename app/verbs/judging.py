@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from app import terminal
-from app.terminal import print_json, print_table
+from app.terminal import print_json, print_table, tell
 from app.verbs.shared import AsJson, Where, opened
 
 if TYPE_CHECKING:
@@ -45,15 +44,11 @@ def compare(
 
 
 def _show(found: JudgeComparison) -> None:
-    terminal.out.print(
-        f"{found.n_reviews:,} pairs of {found.split} questions graded blind, {found.n_relevant:,} of them relevant",
-        markup=False,
-    )
+    tell(f"{found.n_reviews:,} pairs of {found.split} questions graded blind, {found.n_relevant:,} of them relevant")
     if found.judges:
-        terminal.out.print(
+        tell(
             f"Compared on {found.n_readable:,} pairs of {found.n_questions:,} questions; left out: "
-            f"{found.n_left_out:,} not labelled by all, {found.n_common - found.n_readable:,} unreadable for one",
-            markup=False,
+            f"{found.n_left_out:,} not labelled by all, {found.n_common - found.n_readable:,} unreadable for one"
         )
         print_table(
             [
@@ -100,13 +95,9 @@ def _show(found: JudgeComparison) -> None:
             ],
         )
     else:
-        terminal.out.print(
-            "Nothing to compare: no pair that people graded blind has a readable proposal.", markup=False
-        )
+        tell("Nothing to compare: no pair that people graded blind has a readable proposal.")
     for other in found.others:
-        terminal.out.print(
-            f"Not compared: {other.id} {other.judge.name}, labelled {other.n_labelled:,} of the pairs", markup=False
-        )
+        tell(f"Not compared: {other.id} {other.judge.name}, labelled {other.n_labelled:,} of the pairs")
 
 
 def _share(interval: IntervalView | None) -> str:

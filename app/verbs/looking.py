@@ -6,8 +6,7 @@ from typing import Annotated
 
 import typer
 
-from app import terminal
-from app.terminal import print_json, print_table, say
+from app.terminal import print_json, print_table, say, tell
 from app.verbs.shared import AsJson, Where, opened
 
 
@@ -49,7 +48,7 @@ def status(where: Where = None, as_json: AsJson = False) -> None:
             return
         f = view.funnel
         questions = ", ".join(f"{count:,} {split}" for split, count in sorted(view.n_queries.items())) or "none"
-        terminal.out.print(f"{view.workspace}: {view.n_passages:,} passages; questions: {questions}", markup=False)
+        tell(f"{view.workspace}: {view.n_passages:,} passages; questions: {questions}")
         print_table(
             ["candidates", "proposed", "accepted", "rejected", "audited", "curated", "waiting"],
             [[f"{n:,}" for n in (f.candidates, f.proposed, f.accepted, f.rejected, f.audited, f.curated, f.waiting)]],
@@ -59,12 +58,12 @@ def status(where: Where = None, as_json: AsJson = False) -> None:
             if view.live.evaluation is not None:
                 measures = ", ".join(f"{m.name} {m.value:.4f}" for m in view.live.evaluation.measures)
                 figures = f"{measures} (n = {view.live.evaluation.n_queries})"
-            terminal.out.print(f"Live: {view.live.name} ({view.live.hash[:12]}): {figures}", markup=False)
+            tell(f"Live: {view.live.name} ({view.live.hash[:12]}): {figures}")
         if run is not None:
-            terminal.out.print(f"Latest run: {run.id}, {run.status} ({run.stage}) {run.message}", markup=False)
+            tell(f"Latest run: {run.id}, {run.status} ({run.stage}) {run.message}")
         for step in view.next_steps:
             command = f"  [{step.command}]" if step.command else ""
-            terminal.out.print(f"Next: {step.text}{command}", markup=False)
+            tell(f"Next: {step.text}{command}")
 
 
 def doctor(

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from app import terminal
-from app.terminal import bar, harmless, print_json, print_table, say
+from app.terminal import bar, print_json, print_table, say, tell
 from app.verbs.shared import AsJson, Where, Who, opened
 
 if TYPE_CHECKING:
@@ -95,13 +94,13 @@ def _text_of(file: str) -> str:
 
 
 def _show_definitions(found: QueryDefinitions) -> None:
-    terminal.out.print(harmless(f"{found.query_id}: {found.query}"), markup=False)
+    tell(f"{found.query_id}: {found.query}")
     if not found.versions:
         say("No definition yet. Write one with --set, or all that are missing with --write.")
     for version in found.versions:
         when = f"{version.created_at:%Y-%m-%d %H:%M}"
-        terminal.out.print(harmless(f"\nVersion {version.version}, {version.author}, {when}:"), markup=False)
-        terminal.out.print(harmless(version.text), markup=False)
+        tell(f"\nVersion {version.version}, {version.author}, {when}:")
+        tell(version.text)
 
 
 def prompt(
@@ -135,14 +134,14 @@ def _show_prompt(found: EffectivePrompt) -> None:
         False: "NOT what was sent: a text has changed since",
         None: "not checked: the suggestion names no reply",
     }
-    terminal.out.print(harmless(f"Pair {found.pair_id}, suggestion {found.suggestion_id}, {found.judge}"), markup=False)
+    tell(f"Pair {found.pair_id}, suggestion {found.suggestion_id}, {found.judge}")
     if found.note:
-        terminal.out.print(harmless(found.note), markup=False)
+        tell(found.note)
     for step in found.steps:
         title = f"\n=== {step.name} (prompt {step.prompt} {step.prompt_version}; {words[step.verified]}) ==="
-        terminal.out.print(harmless(title), markup=False)
+        tell(title)
         for message in step.messages:
-            terminal.out.print(harmless(f"--- {message.role} ---\n{message.content}"), markup=False)
+            tell(f"--- {message.role} ---\n{message.content}")
 
 
 def examples(
