@@ -23,6 +23,7 @@ from app.components.problems import OURS, sentence, show_notice, told
 from app.components.table import show_table
 from app.components.text import escaped
 from app.components.tiers import show_tiers
+from app.components.votes import show_votes
 from app.services import labels, reviewing, self_labelling
 from app.services.views import LabelPage, LabelRow, PairView, ScaleView
 from db.enums import Outcome
@@ -194,6 +195,8 @@ def _detail(pair: PairView, *, scale: ScaleView) -> None:
             )
         )
     st.html(facts_html(facts))
+    if pair.votes is not None:
+        show_votes(pair.votes, scale=scale)
     if pair.outcome is Outcome.ACCEPTED:
         _overturn(pair, scale=scale)
     else:

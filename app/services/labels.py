@@ -10,6 +10,7 @@ from annotator.types import Criterion, SuggestionStatus
 from app.bootstrap import Workspace
 from app.errors import InputInvalid, NotAllowed, NothingToDo
 from app.services.views import HistoryEntry, HitView, JudgeView, LabelPage, LabelRow, PairView
+from app.services.votes import votes_of
 from db.enums import LabelSource, Outcome, ReviewAction, Visibility
 from db.models import JudgeRow, Review
 from db.queries.pairs import (
@@ -124,6 +125,7 @@ def concealed(pair: PairView) -> PairView:
         confidence=None,
         confidence_kind=None,
         reason="",
+        votes=None,
         judge=None,
         outcome=None,
         certified=False,
@@ -165,6 +167,7 @@ def pair_view(session: Session, *, pair_id: int, criterion: Criterion) -> PairVi
         confidence=None if suggestion is None else suggestion.confidence,
         confidence_kind=None if suggestion is None else suggestion.confidence_kind,
         reason="" if suggestion is None else suggestion.reason,
+        votes=None if suggestion is None else votes_of(suggestion.context),
         judge=None if record.judge is None else judge_view(record.judge),
         outcome=None if state is None else state.outcome,
         certified=_certified(record),

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from annotator.types import ConfidenceKind, Criterion, JudgeKind, SuggestionStatus
+from app.services.votes import VotesView
 from db.enums import LabelSource, ModelStage, Outcome, PromotionCause, RunStatus, Split
 
 
@@ -21,7 +22,11 @@ class ScaleView:
 
 @dataclass(frozen=True, slots=True)
 class Funnel:
-    """How many pairs are at each step, for one criterion."""
+    """How many pairs are at each step, for one criterion.
+
+    `candidates` to `curated` count train pairs alone: calibrate and held-out pairs are judged by people, blind, and
+    never take these steps. `waiting` counts every pair that waits for a person.
+    """
 
     candidates: int
     proposed: int
@@ -127,6 +132,7 @@ class OverviewView:
     graded_by: Mapping[str, int]  # pairs by the person whose grade stands, most first; imported judgements included
     live: ModelView | None
     next_steps: tuple[NextStep, ...]
+    graded_candidates: str  # of calibrate and held-out questions, in words; empty when there are none
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,6 +222,7 @@ class PairView:
     confidence: float | None
     confidence_kind: ConfidenceKind | None
     reason: str
+    votes: VotesView | None  # of an ensemble's members
     judge: JudgeView | None
     outcome: Outcome | None
     certified: bool
