@@ -11,7 +11,19 @@ from collections.abc import Callable
 
 import typer
 
-from app.verbs import certifying, data, judging, labels, looking, models, prompts, questions, running, self_labels
+from app.verbs import (
+    certifying,
+    choosing,
+    data,
+    judging,
+    labels,
+    looking,
+    models,
+    prompts,
+    questions,
+    running,
+    self_labels,
+)
 
 cli = typer.Typer(
     name="relabel",
@@ -41,6 +53,7 @@ VERBS: dict[str, Callable[..., None]] = {
     "promote": models.promote,
     "rollback": models.rollback,
     "compare": judging.compare,
+    "use": choosing.use,
     "definitions": prompts.definitions,
     "prompt": prompts.prompt,
     "examples": prompts.examples,

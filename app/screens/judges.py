@@ -8,9 +8,9 @@ from app import state
 from app.components.badges import judge_text
 from app.components.comparison import names_of, show_accuracy, show_belief, show_verdict
 from app.components.example_trial import show_example_trial
-from app.components.problems import show_notice, told
+from app.components.problems import OURS, sentence, show_notice, told
 from app.components.text import counted, literal
-from app.services import comparing
+from app.services import choosing, comparing
 from app.services.judge_views import JudgeComparison
 from app.services.measured_examples import get_trial
 
@@ -53,10 +53,38 @@ def draw() -> None:
         "cache and so cost nothing this time."
     )
     _others(found)
+    if len(names) > 1:
+        _use(names)
     workspace = state.get_workspace()
     trial = get_trial(workspace)
     if trial is not None or workspace.settings.has_llm:
         show_example_trial(trial)
+
+
+def _use(names: dict[int, str]) -> None:
+    with st.popover("Use one judge's proposals", key="judges.use"):
+        st.write(
+            "Each pair goes by one judge's proposal. Put a judge in the place of the others: nothing is asked anew, "
+            "what it proposed is decided on at once, and certificates of a judge that gives way are suspended for it."
+        )
+        st.selectbox("Judge", list(names), format_func=lambda judge: names[judge], key="judges.used")
+        st.button("Use its proposals", key="judges.use_it", type="primary", on_click=_use_it)
+
+
+def _use_it() -> None:
+    judge_id = state.value_of("judges.used")
+    if not isinstance(judge_id, int):
+        return
+    try:
+        report = choosing.use_judge(state.get_workspace(), judge_id=judge_id, criterion=state.get_criterion())
+    except OURS as exc:
+        state.leave_notice("judges", sentence(exc), "refused")
+    else:
+        state.leave_notice(
+            "judges",
+            f"{counted(report.changed, 'pair')} go by {report.judge} now: {report.accepted:,} accepted, uncertified; "
+            f"{report.waiting:,} wait for people.",
+        )
 
 
 def _compared(judges: tuple[int, ...] | None) -> JudgeComparison:

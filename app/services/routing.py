@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from annotator.routing import BareThreshold
+from annotator.routing import Decision as Verdict
 from annotator.types import Criterion, Proposal, Usage
 from app.bootstrap import Workspace
 from app.services.indexing import Progress
@@ -14,6 +15,7 @@ from db.queries import deciding
 from db.queries.queue import rebuild_queue
 
 _DECIDE_EVERY = 1_000
+SENT_BACK = Verdict(Outcome.REJECTED, "a certificate left this pair to people; a bare threshold does not take it back")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +42,8 @@ def route(
 ) -> RouteReport:
     """Decides on every current suggestion this policy has not seen, then computes the audit queue anew.
 
-    The bare threshold keeps no error bound; what it accepts is shown as uncertified.
+    The bare threshold keeps no error bound; what it accepts is shown as uncertified. It accepts nothing about which a
+    certificate decided before, whichever judge speaks now: that is for people, or for a new certificate.
     """
     policy = policy or bare_policy(workspace)
     counts = {Outcome.ACCEPTED: 0, Outcome.REJECTED: 0}
@@ -57,9 +60,14 @@ def route(
         with workspace.sessions.begin() as session:
             now = workspace.now()
             undecided = deciding.list_undecided(session, policy_id=stored.id, criterion=criterion, limit=_DECIDE_EVERY)
+            returned = deciding.sent_back(
+                session, pair_ids=[item.suggestion.pair_id for item in undecided], criterion=criterion
+            )
             decided = []
             for item in undecided:
                 decision = policy.decide(_proposal(item.suggestion), workspace.scale)
+                if item.suggestion.pair_id in returned:
+                    decision = SENT_BACK
                 counts[decision.outcome] += 1
                 decided.append(
                     (

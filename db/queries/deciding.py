@@ -78,6 +78,19 @@ def list_undecided(session: Session, *, policy_id: int, criterion: Criterion, li
     return [Undecided(state, suggestion) for state, suggestion in rows]
 
 
+def sent_back(session: Session, *, pair_ids: Sequence[int], criterion: Criterion) -> set[int]:
+    """Those of the pairs about which a certificate decided before, under whichever judge: people have them since."""
+    rows = session.scalars(
+        sa.select(Decision.pair_id)
+        .join(Policy, Policy.id == Decision.policy_id)
+        .where(
+            Decision.criterion == criterion, Policy.kind == PolicyKind.CERTIFIED, Decision.pair_id.in_(list(pair_ids))
+        )
+        .distinct()
+    )
+    return set(rows)
+
+
 def store_decisions(session: Session, decided: Sequence[tuple[Undecided, Decision]], *, now: datetime) -> None:
     """Appends decisions and brings their pairs up to date."""
     session.add_all(decision for _, decision in decided)

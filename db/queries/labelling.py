@@ -12,11 +12,14 @@ import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, aliased
 
-from annotator.types import JudgeFailure, JudgeIdentity, Proposal, SuggestionStatus
+from annotator.types import Criterion, JudgeFailure, JudgeIdentity, Proposal, SuggestionStatus
 from db.enums import RunStatus
-from db.models import JudgeRow, LabelFailure, LabelJob, Pair, Passage, Query, ReplyCacheEntry, Suggestion
+from db.models import JudgeRow, LabelFailure, LabelJob, Pair, PairState, Passage, Query, ReplyCacheEntry, Suggestion
+from db.queries.audits import open_batch_pairs
+from db.queries.definitions import still_holds
 from db.queries.prompts import remember_prompts
 from db.queries.states import set_suggestions
+from db.queries.suspending import held_pairs
 
 _SOME = 500
 _earlier = aliased(LabelFailure)
@@ -77,6 +80,8 @@ def store_proposals(
 ) -> int:
     """Appends suggestions, each current for its pair from now on, and counts them; `definitions`: those shown, by pair.
 
+    Where another judge's label is accepted under a certificate in force, or frozen for one, that one stays current: to
+    ask a second judge for its opinion must not undo what was certified. `use_judge` puts a judge in another's place.
     A pair that this judge has labelled under the same definition, in another worker, keeps that suggestion; only an
     unreadable one is followed by a readable one.
     """
@@ -94,8 +99,44 @@ def store_proposals(
         suggestions.append(_suggestion(proposal, judge=judge, job=job, definition_id=place[1], now=now))
     session.add_all(suggestions)
     session.flush()
-    set_suggestions(session, suggestions, criterion=judge.criterion, now=now)
+    held = held_pairs(session, pair_ids=pair_ids, criterion=judge.criterion)
+    current = [suggestion for suggestion in suggestions if suggestion.pair_id not in held]
+    set_suggestions(session, current, criterion=judge.criterion, now=now)
     return len(suggestions)
+
+
+def list_to_use(session: Session, *, judge_id: int, criterion: Criterion, after: int, limit: int) -> list[Suggestion]:
+    """A judge's newest readable suggestions that still hold, of pairs for which another judge's is current; by pair.
+
+    Pairs of an open batch are left out: what it froze stays until its certificate is issued or it is closed.
+    """
+    newest = (
+        sa.select(sa.func.max(Suggestion.id))
+        .join(Pair, Pair.id == Suggestion.pair_id)
+        .where(
+            Suggestion.judge_id == judge_id,
+            Suggestion.criterion == criterion,
+            Suggestion.status == SuggestionStatus.OK,
+            still_holds(judge_id),
+        )
+        .group_by(Suggestion.pair_id)
+    )
+    current = aliased(Suggestion)
+    return list(
+        session.scalars(
+            sa.select(Suggestion)
+            .join(PairState, sa.and_(PairState.pair_id == Suggestion.pair_id, PairState.criterion == criterion))
+            .join(current, current.id == PairState.suggestion_id)
+            .where(
+                Suggestion.id.in_(newest),
+                current.judge_id != judge_id,
+                Suggestion.pair_id > after,
+                Suggestion.pair_id.not_in(open_batch_pairs(criterion)),
+            )
+            .order_by(Suggestion.pair_id)
+            .limit(limit)
+        )
+    )
 
 
 def lock_pairs(session: Session, pair_ids: Sequence[int]) -> None:
@@ -289,14 +330,25 @@ def list_standing_failures(
     ]
 
 
-def get_unfinished_job(session: Session, *, judge_id: int) -> LabelJob | None:
-    """This judge's newest job that is not done, held until the transaction ends, or None."""
-    return session.scalar(
+def get_unfinished_job(session: Session, *, judge_id: int, hold: bool = True) -> LabelJob | None:
+    """This judge's newest job that is not done, or None; with `hold`, held until the transaction ends."""
+    query = (
         sa.select(LabelJob)
         .where(LabelJob.judge_id == judge_id, LabelJob.status != RunStatus.DONE)
         .order_by(LabelJob.id.desc())
         .limit(1)
-        .with_for_update()
+    )
+    return session.scalar(query.with_for_update() if hold else query)
+
+
+def get_job_of_last_failure(session: Session, *, judge_id: int) -> LabelJob | None:
+    """The job in which this judge last got no reply for a pair, or None."""
+    return session.scalar(
+        sa.select(LabelJob)
+        .join(LabelFailure, LabelFailure.job_id == LabelJob.id)
+        .where(LabelFailure.judge_id == judge_id)
+        .order_by(LabelFailure.id.desc())
+        .limit(1)
     )
 
 

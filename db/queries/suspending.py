@@ -136,6 +136,18 @@ def suspend_replaced(session: Session, *, pair_ids: Collection[int], criterion: 
     void_batches(session, list(batches.values()), reason=reason, now=now)
 
 
+def held_pairs(session: Session, *, pair_ids: Collection[int], criterion: Criterion) -> set[int]:
+    """Those of the pairs that are accepted under a certificate in force, or belong to an open batch."""
+    held: set[int] = set()
+    wanted = sorted(set(pair_ids))
+    for start in range(0, len(wanted), _IN):
+        some = wanted[start : start + _IN]
+        in_force = _in_force(criterion).where(PairState.pair_id.in_(some)).with_only_columns(PairState.pair_id)
+        frozen = _open(criterion).where(BatchPair.pair_id.in_(some)).with_only_columns(BatchPair.pair_id)
+        held.update(session.scalars(in_force), session.scalars(frozen))
+    return held
+
+
 def suspend_for_definition(session: Session, query_ids: Collection[int], now: datetime) -> None:
     """To be called when the definition of these queries changes: what was certified under the older one no longer is.
 

@@ -15,7 +15,17 @@ from annotator.routing import BareThreshold
 from annotator.types import Criterion
 from app.bootstrap import Workspace
 from app.errors import Conflict, NotAllowed, NothingToDo
-from app.services import audit_planning, calibrating, certifying, label_sets, labelling, labels, reviewing, routing
+from app.services import (
+    audit_planning,
+    calibrating,
+    certifying,
+    choosing,
+    label_sets,
+    labelling,
+    labels,
+    reviewing,
+    routing,
+)
 from app.services.certificate_views import BatchView
 from app.services.exporting import export
 from app.services.importing import NewSuggestion, import_suggestions
@@ -348,9 +358,34 @@ def test_relabelling_by_another_judge_waits_for_the_open_batch(workspace: Worksp
     assert certifying.list_batches(workspace)[0].state == "open"
     world.person(at_most=N)
     certifying.issue(workspace, batch_id=batch.id)
+    accepted = accepted_under_certificate(workspace)
+    assert accepted
     assert labelling.label(workspace, judge_of(world, name="scripted/2")).proposed == 120
-    assert set(certificate_states(workspace)) <= {"suspended", "refused"}
-    assert accepted_under_certificate(workspace) == set()
+    assert "suspended" not in certificate_states(workspace)
+    assert accepted_under_certificate(workspace) == accepted
+
+
+def test_another_judge_takes_over_only_when_it_is_chosen_and_then_suspends(any_workspace: Workspace) -> None:
+    """Asking a second judge for its opinion undoes hundreds of audits; or the better judge can never be certified."""
+    world = certifiable(any_workspace)
+    issued(world)
+    accepted = accepted_under_certificate(any_workspace)
+    labelling.label(any_workspace, judge_of(world, name="scripted/2"))
+    routing.route(any_workspace)
+    after = states(any_workspace)
+    assert accepted_under_certificate(any_workspace) == accepted
+    waiting = {pair.pair_id for pair in reviewing.list_waiting(any_workspace)}
+    left = {pair_id for pair_id, state in after.items() if state.outcome is Outcome.REJECTED and not state.review_id}
+    assert left <= waiting, "what the certificate left to people is accepted by the bare threshold under another judge"
+    first = calibrating.find_judge(any_workspace, "scripted/1")
+    report = choosing.use_judge(any_workspace, judge_id=calibrating.find_judge(any_workspace, "scripted/2"))
+    assert report.changed >= len(accepted)
+    assert report.accepted == 0, "a bare threshold takes back what a certificate decided"
+    assert "issued" not in certificate_states(any_workspace)
+    assert accepted_under_certificate(any_workspace) == set()
+    assert choosing.use_judge(any_workspace, judge_id=first).changed >= report.changed
+    with pytest.raises(NothingToDo):
+        choosing.use_judge(any_workspace, judge_id=first)
 
 
 def test_an_import_under_an_open_batch_closes_it(any_workspace: Workspace) -> None:
