@@ -20,6 +20,8 @@ def draw() -> None:
     show_notice("overview")
     view = overview.get_overview(state.get_workspace(), criterion=state.get_criterion())
     _funnel(view.funnel, uncertified=view.uncertified)
+    others = f" People alone judge the others, blind: {view.graded_candidates}." if view.graded_candidates else ""
+    st.caption(f"Every number above counts pairs of train questions; pairs that wait are of all questions.{others}")
     left, right = st.columns([3, 2], gap="large")
     with left:
         _next_steps(view)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from sqlalchemy.orm import Session
 
 from annotator.types import Criterion
@@ -12,6 +14,7 @@ from app.services.views import Funnel, ModelView, NextStep, OverviewView
 from db.enums import RunStatus, Split
 from db.queries import counts, exports
 from db.queries.certifying import count_unanswered, list_open_batches
+from db.queries.counts import GradedCandidates
 from db.queries.queue import count_waiting
 from db.queries.registry import get_live, latest_candidate
 from db.queries.training import get_active_run, get_run_of_model, list_curated
@@ -22,6 +25,7 @@ def get_overview(workspace: Workspace, *, criterion: Criterion = Criterion.RELEV
     with workspace.sessions.read() as session:
         exports.freeze_snapshot(session)
         pairs = counts.count_pairs(session, criterion=criterion)
+        graded = counts.count_graded_candidates(session, criterion=criterion)
         prompt_tokens, completion_tokens, cost, unpriced = counts.sum_usage(session, criterion=criterion)
         judges = counts.list_active_judges(session, criterion=criterion)
         live = get_live(session)
@@ -59,8 +63,15 @@ def get_overview(workspace: Workspace, *, criterion: Criterion = Criterion.RELEV
                 n_passages=n_passages,
                 live=live_view,
                 criterion=criterion,
+                graded=graded,
             ),
+            graded_candidates=_graded_text(graded),
         )
+
+
+def _graded_text(graded: Mapping[Split, GradedCandidates]) -> str:
+    parts = [f"{one.graded:,} of {one.candidates:,} {split}" for split, one in graded.items() if one.candidates]
+    return f"{' and '.join(parts)} candidates graded" if parts else ""
 
 
 def _next_steps(
@@ -72,12 +83,13 @@ def _next_steps(
     n_passages: int,
     live: ModelView | None,
     criterion: Criterion,
+    graded: Mapping[Split, GradedCandidates],
 ) -> tuple[NextStep, ...]:
     if n_passages == 0:
         return (NextStep("Import the passages your retriever searches.", "data", "relabel import PATH"),)
     if not queries:
         return (NextStep("Import questions people ask.", "data", "relabel import QUESTIONS.txt"),)
-    if funnel.candidates == 0:
+    if funnel.candidates + sum(one.candidates for one in graded.values()) == 0:
         return (NextStep("Pool candidates for the questions.", None, "relabel pool"),)
     steps: list[NextStep] = []
     active = get_active_run(session)

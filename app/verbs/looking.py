@@ -49,10 +49,13 @@ def status(where: Where = None, as_json: AsJson = False) -> None:
         f = view.funnel
         questions = ", ".join(f"{count:,} {split}" for split, count in sorted(view.n_queries.items())) or "none"
         tell(f"{view.workspace}: {view.n_passages:,} passages; questions: {questions}")
+        tell("Pairs of train questions (waiting: of all questions)")
         print_table(
             ["candidates", "proposed", "accepted", "rejected", "audited", "curated", "waiting"],
             [[f"{n:,}" for n in (f.candidates, f.proposed, f.accepted, f.rejected, f.audited, f.curated, f.waiting)]],
         )
+        if view.graded_candidates:
+            tell(f"People alone judge the others: {view.graded_candidates}")
         if view.live is not None:
             figures = "not measured yet"
             if view.live.evaluation is not None:

@@ -27,7 +27,10 @@ from db.queries.audits import PEOPLE_ONLY, locked_pairs
 
 @dataclass(frozen=True, slots=True)
 class PairCounts:
-    """Pairs by what happened to them, of those a judge proposed for (but `candidates`, which counts all pooled)."""
+    """Train pairs by what happened to them: put up for judging, and what became of those a judge proposed for.
+
+    Train: neither calibrate nor held-out; pairs of questions without a split count, pooling gives them one.
+    """
 
     candidates: int
     proposed: int
@@ -38,8 +41,18 @@ class PairCounts:
     curated: int
 
 
+@dataclass(frozen=True, slots=True)
+class GradedCandidates:
+    """Candidates of one split that people judge blind. judgements: all graded pairs, candidates or not."""
+
+    graded: int
+    candidates: int
+    judgements: int
+
+
 def count_pairs(session: Session, *, criterion: Criterion) -> PairCounts:
     """The funnel's numbers. What judges propose for calibrate and held-out queries is never routed, and not counted."""
+    train = sa.or_(QueryCluster.split.is_(None), QueryCluster.split.not_in(PEOPLE_ONLY))
     proposed = PairState.suggestion_id.is_not(None)
 
     def of(condition: sa.ColumnElement[bool]) -> sa.ColumnElement[int]:
@@ -59,13 +72,41 @@ def count_pairs(session: Session, *, criterion: Criterion) -> PairCounts:
         .join(Query, Query.id == Pair.query_id)
         .join(QueryCluster, QueryCluster.id == Query.cluster_id)
         .outerjoin(Suggestion, Suggestion.id == PairState.suggestion_id)
-        .where(
-            PairState.criterion == criterion,
-            sa.or_(QueryCluster.split.is_(None), QueryCluster.split.not_in(PEOPLE_ONLY)),
-        )
+        .where(PairState.criterion == criterion, train)
     ).one()
-    candidates = session.scalar(sa.select(sa.func.count()).select_from(Candidate)) or 0
-    return PairCounts(candidates, *(int(value) for value in row))
+    candidates = session.scalar(
+        sa.select(sa.func.count())
+        .select_from(Candidate)
+        .join(Pair, Pair.id == Candidate.pair_id)
+        .join(Query, Query.id == Pair.query_id)
+        .join(QueryCluster, QueryCluster.id == Query.cluster_id)
+        .where(train)
+    )
+    return PairCounts(candidates or 0, *(int(value) for value in row))
+
+
+def count_graded_candidates(session: Session, *, criterion: Criterion) -> dict[Split, GradedCandidates]:
+    """Of the calibrate and of the held-out questions: how many candidates there are, and how many people graded."""
+    graded = PairState.review_id.is_not(None)
+    found = {
+        split: GradedCandidates(int(both or 0), int(candidates), int(judgements or 0))
+        for split, both, candidates, judgements in session.execute(
+            sa.select(
+                QueryCluster.split,
+                sa.func.sum(sa.case((sa.and_(graded, Candidate.pair_id.is_not(None)), 1), else_=0)),
+                sa.func.count(Candidate.pair_id),
+                sa.func.sum(sa.case((graded, 1), else_=0)),
+            )
+            .select_from(Pair)
+            .join(Query, Query.id == Pair.query_id)
+            .join(QueryCluster, QueryCluster.id == Query.cluster_id)
+            .outerjoin(Candidate, Candidate.pair_id == Pair.id)
+            .outerjoin(PairState, sa.and_(PairState.pair_id == Pair.id, PairState.criterion == criterion))
+            .where(QueryCluster.split.in_(PEOPLE_ONLY))
+            .group_by(QueryCluster.split)
+        )
+    }
+    return {split: found.get(split, GradedCandidates(0, 0, 0)) for split in PEOPLE_ONLY}
 
 
 def count_uncertified(session: Session, *, criterion: Criterion) -> int:
