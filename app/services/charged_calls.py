@@ -28,13 +28,14 @@ def charged_to_a_job(
     cap_tokens: int | None = None,
     cap_usd: float | None = None,
 ) -> Iterator[int]:
-    """The id of the job that the ledger's calls are charged to inside the block; what an unfinished one spent counts.
+    """The id of the job that the ledger's calls are charged to inside the block; an unfinished one goes on.
+
+    What it has spent counts, and its caps stay unless others are given.
 
     Raises:
         Conflict: another process does the same work in this workspace.
         InputInvalid: a cap is not positive, or in dollars where the price is unknown.
     """
-    token_cap, cost_cap_usd = caps(workspace, token_cap=cap_tokens, cost_cap_usd=cap_usd)
     try:
         held = FileLock(workspace.settings.workspace / f".{kind}.lock").acquire(timeout=0)
     except Timeout as exc:
@@ -44,6 +45,7 @@ def charged_to_a_job(
             now = workspace.now()
             judge = ensure_judge(session, identity, now=now)
             job = get_unfinished_job(session, judge_id=judge.id)
+            token_cap, cost_cap_usd = caps(workspace, token_cap=cap_tokens, cost_cap_usd=cap_usd, before=job)
             if job is None:
                 job = LabelJob(judge_id=judge.id, criterion=judge.criterion, n_pairs=n, started_at=now)
                 session.add(job)

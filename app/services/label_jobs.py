@@ -60,7 +60,8 @@ def create(
 ) -> Asked:
     """Asks for the labels that a judge has not given yet; its unfinished job, if there is one, goes on instead.
 
-    Caps are over the whole job, what it has spent before included; without any, those of the settings hold. Caps given
+    Caps are over the whole job, what it has spent before included. A cap that is not given is the one that the
+    unfinished job has, for a retry that of the job that the failures came from, else that of the settings. Caps given
     for a job that is under way hold from its next call on. With `only_failed` only pairs are asked about that failed
     before; with `even_final` also those that no retry can mend.
 
@@ -73,11 +74,12 @@ def create(
     spec = dict(spec or {})
     judge = make_judge(settings, workspace.scale, InMemoryCallLedger(), spec, known=known_to(workspace))
     capped = token_cap is not None or cost_cap_usd is not None
-    token_cap, cost_cap_usd = caps(workspace, token_cap=token_cap, cost_cap_usd=cost_cap_usd)
     with workspace.sessions.begin() as session:
         now = workspace.now()
         row = label_queries.ensure_judge(session, judge.identity, now=now)
         job = label_queries.get_unfinished_job(session, judge_id=row.id)
+        before = job or (label_queries.get_job_of_last_failure(session, judge_id=row.id) if only_failed else None)
+        token_cap, cost_cap_usd = caps(workspace, token_cap=token_cap, cost_cap_usd=cost_cap_usd, before=before)
         if job is not None and job.status.is_active and not _abandoned(workspace, job):
             if capped:
                 job.token_cap, job.cost_cap_usd = token_cap, cost_cap_usd
@@ -118,15 +120,19 @@ def _nothing_left(judge: str, *, only_failed: bool) -> str:
     return f"{judge} has labelled every candidate. Put up more with: relabel pool"
 
 
-def caps(workspace: Workspace, *, token_cap: int | None, cost_cap_usd: float | None) -> tuple[int | None, float | None]:
-    """The caps asked for, in tokens and in dollars, else those of the settings.
+def caps(
+    workspace: Workspace, *, token_cap: int | None, cost_cap_usd: float | None, before: LabelJob | None = None
+) -> tuple[int | None, float | None]:
+    """The caps in tokens and in dollars, each the one asked for, else that of the job before, else of the settings.
 
     Raises:
-        InputInvalid: a cap is not positive, or a cap in dollars is given and the price is unknown.
+        InputInvalid: a cap is not positive, or there is one in dollars and the price is unknown.
     """
     settings = workspace.settings
-    if token_cap is None and cost_cap_usd is None:
-        token_cap, cost_cap_usd = settings.llm_cap_tokens, settings.llm_cap_usd
+    if token_cap is None:
+        token_cap = settings.llm_cap_tokens if before is None or before.token_cap is None else before.token_cap
+    if cost_cap_usd is None:
+        cost_cap_usd = settings.llm_cap_usd if before is None or before.cost_cap_usd is None else before.cost_cap_usd
     if (token_cap is not None and not 0 < token_cap <= 2_000_000_000) or (
         cost_cap_usd is not None and not 0 < cost_cap_usd < float("inf")
     ):
@@ -136,7 +142,7 @@ def caps(workspace: Workspace, *, token_cap: int | None, cost_cap_usd: float | N
         raise InputInvalid(
             "a cap in dollars needs llm_price_in_per_million_usd and llm_price_out_per_million_usd",
             user_message="The price of this model is unknown, so a cap in dollars cannot be kept. Set its price in "
-            "relabel.toml, or give a cap in tokens (--cap-tokens).",
+            "relabel.toml, or give a cap in tokens (--cap-tokens) and none in dollars, in relabel.toml neither.",
         )
     return token_cap, cost_cap_usd
 

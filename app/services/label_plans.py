@@ -51,9 +51,14 @@ def plan(
     """
     settings = workspace.settings
     judge = make_judge(settings, workspace.scale, InMemoryCallLedger(), spec, known=known_to(workspace))
-    token_cap, cost_cap_usd = label_jobs.caps(workspace, token_cap=token_cap, cost_cap_usd=cost_cap_usd)
     with workspace.sessions.read() as session:
         row = label_queries.find_judge(session, judge.identity)
+        before = None if row is None else label_queries.get_unfinished_job(session, judge_id=row.id, hold=False)
+        if before is None and row is not None and only_failed:
+            before = label_queries.get_job_of_last_failure(session, judge_id=row.id)
+        token_cap, cost_cap_usd = label_jobs.caps(
+            workspace, token_cap=token_cap, cost_cap_usd=cost_cap_usd, before=before
+        )
         job = LabelJob(judge_id=0 if row is None else row.id, criterion=judge.identity.criterion)
         job.spec = {"only_failed": only_failed, "even_final": even_final}
         n_pairs = count_to_ask(session, job)

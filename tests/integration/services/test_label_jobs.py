@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from annotator.types import JudgeFailure, Proposal, SuggestionStatus, Usage
 from app.bootstrap import Workspace
 from app.errors import Conflict, InputInvalid, NothingToDo
+from app.jobs import labelling as label_queue
 from app.services import costs, label_jobs, label_plans, routing
 from app.services.label_jobs import run_here
 from app.services.label_views import LabelJobView
@@ -149,6 +150,43 @@ def test_a_second_request_for_the_same_labels_is_the_same_job(pooled: Workspace)
     assert (second.job_id, second.workflow_id, second.new) == (first.job_id, first.workflow_id, False)
     assert label_jobs.get_job(pooled, job_id=first.job_id).token_cap == 20_000
     assert label_jobs.get_queued(pooled) == ((first.job_id, first.workflow_id),)
+
+
+def test_an_unfinished_job_keeps_its_caps_until_others_are_named(pooled: Workspace) -> None:
+    """Somebody asks again without a word about money, and the cap that stopped the job is gone."""
+    first = label_jobs.create(pooled, person="Ada", token_cap=5_000)
+    label_jobs.finish(pooled, first.job_id, RunStatus.FAILED, "the cap is reached")
+    assert label_plans.plan(pooled).token_cap == 5_000
+    again = label_jobs.create(pooled, person="Bob")
+    assert (again.job_id, label_jobs.get_job(pooled, job_id=again.job_id).token_cap) == (first.job_id, 5_000)
+    label_jobs.create(with_settings(pooled, llm_cap_tokens=9_000_000), person="Bob")
+    assert label_jobs.get_job(pooled, job_id=again.job_id).token_cap == 5_000
+    label_jobs.create(pooled, person="Bob", token_cap=6_000)
+    assert label_jobs.get_job(pooled, job_id=again.job_id).token_cap == 6_000
+
+
+def test_one_cap_never_drops_the_other(pooled: Workspace) -> None:
+    """A cap in tokens is given, and the dollars that the settings allow no longer hold."""
+    prices = {"llm_price_in_per_million_usd": 1.0, "llm_price_out_per_million_usd": 1.0}
+    priced = with_settings(pooled, llm_cap_usd=1.0, **prices)
+    job_id = label_jobs.create(priced, person="Ada", token_cap=500_000_000).job_id
+    view = label_jobs.get_job(priced, job_id=job_id)
+    assert (view.token_cap, view.cost_cap_usd) == (500_000_000, 1.0)
+    label_jobs.create(priced, person="Ada", cost_cap_usd=2.0)
+    view = label_jobs.get_job(priced, job_id=job_id)
+    assert (view.token_cap, view.cost_cap_usd) == (500_000_000, 2.0)
+
+
+def test_a_retry_has_the_caps_of_the_job_that_the_failures_came_from(
+    pooled: Workspace, script: dict[str, Behaviour]
+) -> None:
+    """The button that asks again about failures spends without any limit."""
+    script[TOPICS[1].partly] = fails(429, message="slow down", headers={"Retry-After": "86400"})
+    view, _ = label(pooled, token_cap=300_000)
+    assert (view.status, view.failed > 0) == (RunStatus.DONE, True)
+    (asked,) = label_queue.retry(pooled, person="Bob")
+    retried = label_jobs.get_job(pooled, job_id=asked.job_id)
+    assert (retried.id != view.id, retried.token_cap) == (True, 300_000)
 
 
 def test_a_job_that_its_own_process_left_behind_goes_on_with_its_budget(pooled: Workspace) -> None:
