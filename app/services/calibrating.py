@@ -46,10 +46,19 @@ def list_judges(workspace: Workspace, *, criterion: Criterion = Criterion.RELEVA
         )
 
 
-def find_judge(workspace: Workspace, named: str | None, *, criterion: Criterion = Criterion.RELEVANCE) -> int:
-    """The id of the judge meant by an id or a name; None means the one behind most current suggestions.
+def get_main_judge(session: Session, *, criterion: Criterion) -> JudgeStanding | None:
+    """The certifiable judge behind most current suggestions, which is what `find_judge` finds; None without one."""
+    for judge, n in queries.list_judges(session, criterion=criterion):
+        if judge.certifiable:
+            return _standing(session, judge, n_current=n, criterion=criterion)
+    return None
 
-    Of several with one name (prompt versions), it is the one behind most current suggestions, then the newest.
+
+def find_judge(workspace: Workspace, named: str | None, *, criterion: Criterion = Criterion.RELEVANCE) -> int:
+    """The id of the judge meant by an id or a name; None means the certifiable one behind most current suggestions.
+
+    Without a certifiable judge, None means the one behind most current suggestions. Of several with one name (prompt
+    versions), it is the one behind most current suggestions, then the newest.
 
     Raises:
         NothingToDo: no judge has proposed anything.
@@ -59,7 +68,7 @@ def find_judge(workspace: Workspace, named: str | None, *, criterion: Criterion 
     if not judges:
         raise NothingToDo("no judge has proposed anything yet", user_message="Label first: relabel label")
     if named is None:
-        return judges[0].judge_id
+        return next((judge for judge in judges if judge.certifiable), judges[0]).judge_id
     for judge in judges:
         if named in (str(judge.judge_id), judge.name):
             return judge.judge_id

@@ -6,14 +6,16 @@ from collections.abc import Mapping
 
 from sqlalchemy.orm import Session
 
+from annotator.calibration import MIN_REVIEWS
 from annotator.types import Criterion
 from app.bootstrap import Workspace
+from app.services.calibrating import get_main_judge
 from app.services.label_sets import is_trained
 from app.services.models import model_view
 from app.services.views import Funnel, ModelView, NextStep, OverviewView
 from db.enums import RunStatus, Split
 from db.queries import counts, exports
-from db.queries.certifying import count_unanswered, list_open_batches
+from db.queries.certifying import count_unanswered, list_certificates, list_open_batches
 from db.queries.counts import GradedCandidates
 from db.queries.queue import count_waiting
 from db.queries.registry import get_live, latest_candidate
@@ -101,15 +103,18 @@ def _next_steps(
     elif candidate is not None and candidate_run is not None and (live is None or candidate.id > live.id):
         steps.append(NextStep(f"A candidate, {candidate.name}, waits for your decision.", "train", None))
     if funnel.proposed == 0:
-        steps.append(NextStep("Have a judge propose grades for the candidates.", None, "relabel label"))
-    for batch in list_open_batches(session, criterion=criterion):
+        steps.append(NextStep("Have a judge propose grades for the candidates.", "labelling", "relabel label"))
+    batches = list_open_batches(session, criterion=criterion)
+    for batch in batches:
         to_go = count_unanswered(session, batch_id=batch.id, criterion=criterion)
         if to_go:
             text = f"Audit: {to_go:,} of {batch.n_audits:,} blind audits of batch {batch.id} to go."
             steps.append(NextStep(text, "review", None))
         else:
             text = f"Every audit of batch {batch.id} is answered. Issue its certificates."
-            steps.append(NextStep(text, "calibration", "relabel certify issue"))
+            steps.append(NextStep(text, "calibration", _command("certify issue", criterion)))
+    if not batches:
+        steps.extend(_trust_steps(session, criterion=criterion))
     if funnel.waiting:
         steps.append(NextStep(f"Review: {funnel.waiting:,} pairs wait for a person.", "review", None))
     if not queries.get(Split.HELD_OUT):
@@ -117,9 +122,39 @@ def _next_steps(
             NextStep("No question is held out, so no model can prove that it got better. Import some.", "data", None)
         )
     if (
+        live is not None
+        and live.evaluation is None
+        and criterion is Criterion.RELEVANCE
+        and counts.has_relevant_judgement(
+            session, split=Split.HELD_OUT, criterion=criterion, relevant_from=workspace.scale.relevant_from
+        )
+    ):
+        steps.append(NextStep("Measure the live model on the held-out judgements.", None, "relabel evaluate"))
+    if (
         active is None
         and list_curated(session, criterion=criterion)
         and not is_trained(workspace, session, criterion=criterion)
     ):
-        steps.append(NextStep("Retrain on the curated labels.", "train", "relabel train"))
+        steps.append(NextStep("Retrain on the curated labels.", "train", _command("train", criterion)))
     return tuple(steps)
+
+
+def _trust_steps(session: Session, *, criterion: Criterion) -> list[NextStep]:
+    """What comes before the first certificate of the judge behind most proposals: calibrate it, then plan."""
+    judge = get_main_judge(session, criterion=criterion)
+    if judge is None:
+        return []
+    if judge.calibrator_id is None:
+        if judge.n_blind < MIN_REVIEWS:
+            return []
+        text = f"Fit the calibrator of {judge.name}: {judge.n_blind:,} blind reviews of calibrate questions are there."
+        return [NextStep(text, "calibration", _command("calibrate", criterion))]
+    issued = [one for one in list_certificates(session, criterion=criterion) if "void" not in one.details]
+    if issued or not judge.n_current:
+        return []
+    text = f"Plan a certificate for {judge.name}: how many blind audits buy which error bound."
+    return [NextStep(text, "calibration", _command("certify plan", criterion))]
+
+
+def _command(verb: str, criterion: Criterion) -> str:
+    return f"relabel {verb}" + ("" if criterion is Criterion.RELEVANCE else f" --criterion {criterion}")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from app.terminal import bar, harmless, print_json, print_table, say
-from app.verbs.shared import AsJson, Where, Who, opened
+from app.verbs.shared import AsJson, Where, Who, opened, say_next
 
 if TYPE_CHECKING:
     from app.bootstrap import Workspace
@@ -35,6 +35,7 @@ def pool(
             for split, count in report.assigned.items():
                 say(f"  {count:,} groups of questions had no split and are now {split}")
             say(f"{report.n_queries:,} questions: {report.new:,} new candidates, {report.renewed:,} found again")
+            say("Next: see what judging them would cost. [relabel label --plan]" if report.new else "Nothing is new.")
 
 
 def label(
@@ -142,6 +143,8 @@ def label(
                 f"label job {view.id} is {view.status}: {view.message}",
                 user_message=view.message or f"Label job {view.id} was {view.status}; run label again to go on.",
             )
+        if not as_json:
+            say_next(workspace, planned.criterion)
 
 
 def _spec(workspace: Workspace, text: str | None) -> dict[str, object]:

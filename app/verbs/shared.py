@@ -12,6 +12,7 @@ import typer
 from app.terminal import reported, say
 
 if TYPE_CHECKING:
+    from annotator.types import Criterion
     from app.bootstrap import Workspace
 
 Where = Annotated[
@@ -21,6 +22,7 @@ Where = Annotated[
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one line of JSON on standard output.")]
+WhichCriterion = Annotated[str, typer.Option("--criterion", help="What the grades are about: relevance or utility.")]
 Who = Annotated[str | None, typer.Option("--person", help="Who does this \\[default: the workspace's person].")]
 
 
@@ -36,6 +38,29 @@ def opened(where: Path | None) -> Iterator[Workspace]:
             yield workspace
         finally:
             workspace.close()
+
+
+def criterion_of(text: str) -> Criterion:
+    """The criterion that `--criterion` names.
+
+    Raises:
+        InputInvalid: there is no such criterion.
+    """
+    from annotator.types import Criterion
+    from app.errors import InputInvalid
+
+    if text not in tuple(Criterion):
+        raise InputInvalid(f"--criterion is {text!r}; choose {' or '.join(Criterion)}")
+    return Criterion(text)
+
+
+def say_next(workspace: Workspace, criterion: Criterion | None = None) -> None:
+    """Says the first thing that the Overview would have done next, on standard error; nothing when nothing waits."""
+    from annotator.types import Criterion
+    from app.services.overview import get_overview
+
+    for step in get_overview(workspace, criterion=criterion or Criterion.RELEVANCE).next_steps[:1]:
+        say(f"Next: {step.text} [{step.command or 'relabel serve'}]")
 
 
 def pairs_of(text: str | None, option: str) -> dict[str, str]:

@@ -43,11 +43,10 @@ class PairCounts:
 
 @dataclass(frozen=True, slots=True)
 class GradedCandidates:
-    """Candidates of one split that people judge blind. judgements: all graded pairs, candidates or not."""
+    """Of the candidates of one split that people judge blind: how many they graded."""
 
     graded: int
     candidates: int
-    judgements: int
 
 
 def count_pairs(session: Session, *, criterion: Criterion) -> PairCounts:
@@ -89,24 +88,38 @@ def count_graded_candidates(session: Session, *, criterion: Criterion) -> dict[S
     """Of the calibrate and of the held-out questions: how many candidates there are, and how many people graded."""
     graded = PairState.review_id.is_not(None)
     found = {
-        split: GradedCandidates(int(both or 0), int(candidates), int(judgements or 0))
-        for split, both, candidates, judgements in session.execute(
-            sa.select(
-                QueryCluster.split,
-                sa.func.sum(sa.case((sa.and_(graded, Candidate.pair_id.is_not(None)), 1), else_=0)),
-                sa.func.count(Candidate.pair_id),
-                sa.func.sum(sa.case((graded, 1), else_=0)),
-            )
-            .select_from(Pair)
+        split: GradedCandidates(int(number or 0), int(candidates))
+        for split, number, candidates in session.execute(
+            sa.select(QueryCluster.split, sa.func.sum(sa.case((graded, 1), else_=0)), sa.func.count())
+            .select_from(Candidate)
+            .join(Pair, Pair.id == Candidate.pair_id)
             .join(Query, Query.id == Pair.query_id)
             .join(QueryCluster, QueryCluster.id == Query.cluster_id)
-            .outerjoin(Candidate, Candidate.pair_id == Pair.id)
             .outerjoin(PairState, sa.and_(PairState.pair_id == Pair.id, PairState.criterion == criterion))
             .where(QueryCluster.split.in_(PEOPLE_ONLY))
             .group_by(QueryCluster.split)
         )
     }
-    return {split: found.get(split, GradedCandidates(0, 0, 0)) for split in PEOPLE_ONLY}
+    return {split: found.get(split, GradedCandidates(0, 0)) for split in PEOPLE_ONLY}
+
+
+def has_relevant_judgement(session: Session, *, split: Split, criterion: Criterion, relevant_from: int) -> bool:
+    """Whether people graded any passage of this split's questions as relevant, without which nothing is measured."""
+    return bool(
+        session.scalar(
+            sa.select(
+                sa.exists().where(
+                    PairState.criterion == criterion,
+                    PairState.review_id.is_not(None),
+                    PairState.curated_grade >= relevant_from,
+                    Pair.id == PairState.pair_id,
+                    Query.id == Pair.query_id,
+                    QueryCluster.id == Query.cluster_id,
+                    QueryCluster.split == split,
+                )
+            )
+        )
+    )
 
 
 def count_uncertified(session: Session, *, criterion: Criterion) -> int:
