@@ -11,7 +11,7 @@ import random
 import re
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, cast
@@ -87,7 +87,10 @@ class CallStopped(Exception):
 
 
 def make_client(*, api_key: str, base_url: str | None = None, timeout: float = 60.0) -> openai.AsyncOpenAI:
-    """A client that makes each call once, for retries of its own would escape every cap; `timeout` is in seconds."""
+    """A client that makes each call once, for retries of its own would escape every cap.
+
+    `timeout` is in seconds: the client's own holds for each read, and `ChatModel` holds a whole call to it.
+    """
     return openai.AsyncOpenAI(api_key=api_key, base_url=base_url, timeout=timeout, max_retries=0)
 
 
@@ -125,6 +128,7 @@ class ChatModel:
         self.features = Features()
         self._schemas: dict[int, tuple[Mapping[str, object], str]] = {}
         self._client = client
+        self.seconds_a_call = client.timeout.read if isinstance(client.timeout, openai.Timeout) else client.timeout
         self.retry = retry or RetryPolicy()
         self.sleep = sleep
         self.draw = draw
@@ -281,7 +285,12 @@ class ChatSession:
                 raise
             # The place is kept until the reply is stored: a crash loses no more replies than calls may be under way.
             with _counted():
-                outcome = await self._call_as_understood(request)
+                try:
+                    outcome = await self._call_as_understood(request)
+                except (Exception, asyncio.CancelledError):  # nobody waits for it any more, and it may be billed
+                    with suppress(Exception):
+                        await ledger.abandon(ticket, may_have_cost=True)
+                    raise
                 if isinstance(outcome, _Refusal):
                     await ledger.abandon(ticket, may_have_cost=outcome.may_have_cost)
                     return outcome
@@ -331,14 +340,17 @@ class ChatSession:
             **body,
         }
         try:
-            completion = await self._client.post("/chat/completions", cast_to=object, body=asked, options=_AS_A_USER)
+            async with asyncio.timeout(self._model.seconds_a_call):
+                completion = await self._client.post(
+                    "/chat/completions", cast_to=object, body=asked, options=_AS_A_USER
+                )
             return reply_of(completion, model=self._model.model)
         except openai.APIStatusError as exc:
             weaker = _weaker_features(features, exc)
             if weaker is not None:
                 return _Refusal(f"HTTP {exc.status_code}", may_have_cost=False, weaker=weaker)
             return self._refusal_of(exc)
-        except openai.APITimeoutError:
+        except (openai.APITimeoutError, TimeoutError):  # TimeoutError: each part came in time, the whole did not
             return _Refusal("the server did not answer in time", may_have_cost=True)
         except openai.APIConnectionError as exc:
             reason = f"no connection to the server: {one_line(str(exc.__cause__ or exc), limit=200)}"

@@ -110,6 +110,7 @@ class DatabaseLedger:
         self._operations: queue.SimpleQueue[_Operation | None] = queue.SimpleQueue()
         self._places = CallPlaces()
         self._open: dict[int, Ticket] = {}
+        self._loops: dict[int, asyncio.AbstractEventLoop | None] = {}
         self._handed_over: set[int] = set()
         self._owner: CallOwner | None = None
         self._writer: threading.Thread | None = None
@@ -142,6 +143,7 @@ class DatabaseLedger:
                     spending.end_reservations(session, list(self._open), now=self._workspace.now())
                 spending.drop_places(session, [self._owner.name])
             self._open.clear()
+            self._loops.clear()
             self._handed_over.clear()
             self._owner.end()
             self._owner = None
@@ -229,7 +231,11 @@ class DatabaseLedger:
                 self._operations.put(None)
 
     def _share(self) -> None:
-        """Once a second: frees what dead workers held, says that this one lives, and learns its share of the places."""
+        """Once a second: frees what dead workers held, says that this one lives, and learns its share of the places.
+
+        A call may take longer than its reservation was made for (it waits for a place, or is made again more simply):
+        as long as the loop that makes it runs, nobody else may take it for dead and buy the same reply.
+        """
         if self._shared and time.monotonic() - self._shared < _SHARE_EVERY:
             return
         self._shared = time.monotonic()
@@ -243,6 +249,10 @@ class DatabaseLedger:
                 # A smaller share holds at once, but calls above it go on: their places are not free yet.
                 held = self._places.shrink(share)
                 spending.store_places(session, self._endpoint, owner=owner, places=held, until=now + _PLACES_LAST)
+                under_way = [id_ for id_, loop in self._loops.items() if loop is not None and loop.is_running()]
+                if under_way:
+                    soon, until = now + self._lease / 2, now + self._lease
+                    spending.renew_reservations(session, under_way, soon=soon, until=until)
         except Exception:  # a share learnt a second later is no reason to lose a reply
             _log.warning("could not learn this worker's share of the places", exc_info=True)
         else:
@@ -311,8 +321,11 @@ class DatabaseLedger:
         for op in ended:
             if isinstance(op, _Settle | _Abandon):
                 self._open.pop(op.ticket.id, None)
+                self._loops.pop(op.ticket.id, None)
                 self._handed_over.discard(op.ticket.id)
-        self._open.update((outcome.id, outcome) for _, outcome in round_.outcomes if isinstance(outcome, Ticket))
+        for begin, outcome in round_.outcomes:
+            if isinstance(outcome, Ticket):
+                self._open[outcome.id], self._loops[outcome.id] = outcome, begin.loop
         wait = _LOOK_AGAIN
         if self._per_minute is not None and round_.bucket < 1.0:
             wait = max(0.001, (1.0 - round_.bucket) * 60.0 / self._per_minute)

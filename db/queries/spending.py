@@ -159,6 +159,17 @@ def release(session: Session, entry_ids: Collection[int], *, now: datetime) -> N
     )
 
 
+def renew_reservations(session: Session, entry_ids: Collection[int], *, soon: datetime, until: datetime) -> None:
+    """Says that these calls are still under way and will be until a moment; only those that would expire `soon`."""
+    ids = sorted(entry_ids)
+    for start in range(0, len(ids), _SOME):
+        session.execute(
+            sa.update(SpendEntry)
+            .where(SpendEntry.id.in_(ids[start : start + _SOME]), SpendEntry.expires_at < soon)
+            .values(expires_at=until)
+        )
+
+
 def end_reservations(session: Session, entry_ids: Collection[int], *, now: datetime) -> None:
     """Says that these calls are no longer under way; they stay counted at their worst case."""
     session.execute(sa.update(SpendEntry).where(SpendEntry.id.in_(entry_ids)).values(expires_at=now))

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 import math
+import threading
 from collections.abc import Iterable
 from contextlib import aclosing
 from datetime import UTC, datetime
 from email.utils import format_datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import pairwise
 from typing import Any
 
@@ -262,6 +264,68 @@ def test_a_time_out_is_retried() -> None:
     with ScriptedLLM([slow(5.0), good(grade=3)]) as server:
         proposal = the_only(collect(judge_at(server, timeout=0.3), [request()]))
     assert proposal.grade == 3
+
+
+def test_a_server_that_drips_is_held_to_the_time_out() -> None:
+    """Disaster: a blank every half second holds a call, its place and its reservation for ever."""
+    gone = threading.Event()
+
+    class Drips(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Type", "application/json")
+            self.end_headers()
+            while not gone.wait(0.05):
+                self.wfile.write(b" ")
+                self.wfile.flush()
+
+        def log_message(self, format: str, *args: object) -> None:
+            """Says nothing."""
+
+    class Server(ThreadingHTTPServer):
+        daemon_threads = True
+
+        def handle_error(self, request: object, client_address: object) -> None:
+            """Says nothing: the client goes away in the middle."""
+
+    ledger = InMemoryCallLedger()
+    with Server(("127.0.0.1", 0), Drips) as server:
+        serving = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+        serving.start()
+        try:
+            client = make_client(api_key="test", base_url=f"http://127.0.0.1:{server.server_port}/v1", timeout=0.5)
+            chat = ChatModel(client, model="m", ledger=ledger, retry=RetryPolicy(max_attempts=2), sleep=Sleeps())
+            judge = OpenAIChatJudge(chat, prompt=load_prompt(), scale=Scale())
+            (failure,) = collect(judge, [request()])
+        finally:
+            gone.set()
+            server.shutdown()
+            serving.join()
+    assert isinstance(failure, JudgeFailure)
+    assert "did not answer in time" in failure.reason
+    assert ledger.open == {}
+    assert ledger.tokens_spent > 0  # it may have worked, and may charge for it
+
+
+def test_a_call_that_is_cancelled_is_no_longer_under_way() -> None:
+    """Disaster: its reservation stays open, and whoever asks the same waits for a reply that nobody fetches."""
+    ledger = InMemoryCallLedger()
+
+    async def cancel(server: ScriptedLLM) -> None:
+        client = make_client(api_key="test", base_url=server.base_url)
+        judge = OpenAIChatJudge(ChatModel(client, model="scripted", ledger=ledger), prompt=load_prompt(), scale=Scale())
+        async with judge.chat.session() as session:
+            asking = asyncio.create_task(session.ask(judge.chat_request(request())))
+            while not server.requests:
+                await asyncio.sleep(0.01)
+            asking.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await asking
+
+    with ScriptedLLM(otherwise=slow(30, good())) as server:
+        asyncio.run(cancel(server))
+    assert ledger.open == {}
+    assert ledger.tokens_spent > 0
 
 
 def test_failed_calls_are_never_stored() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from datetime import datetime
 
 import pytest
 import sqlalchemy as sa
@@ -233,6 +234,53 @@ def test_two_workers_that_ask_the_same_buy_it_once(any_workspace: Workspace) -> 
 
     with DatabaseLedger(any_workspace, job_id=job_id) as one, DatabaseLedger(any_workspace, job_id=job_id) as two:
         asyncio.run(both(one, two))
+
+
+def test_a_call_that_outlasts_its_reservation_is_not_bought_by_another_worker(any_workspace: Workspace) -> None:
+    """A slow server, and two workers pay for the same reply."""
+    clock = Clock()
+    workspace = with_clock(any_workspace, clock)
+    job_id = make_job(workspace)
+
+    def expires() -> datetime:
+        with workspace.sessions.read() as session:
+            return session.scalars(sa.select(SpendEntry.expires_at)).one()
+
+    async def both(one: DatabaseLedger, two: DatabaseLedger) -> None:
+        ticket = await begin(one, "same")
+        lease = expires() - workspace.now()
+        for _ in range(4):  # 2.4 times as long as the reservation was made for
+            before = expires()
+            clock.pass_minutes(0.6 * lease.total_seconds() / 60)
+            while expires() == before:
+                await asyncio.sleep(0.05)
+        asking = asyncio.create_task(two.begin("same", worst_tokens=1, worst_cost_usd=None))
+        await asyncio.sleep(0.3)
+        assert not asking.done()
+        await one.settle(ticket, REPLY, cost_usd=None)
+        assert await asking == REPLY
+
+    with DatabaseLedger(workspace, job_id=job_id) as one, DatabaseLedger(workspace, job_id=job_id) as two:
+        asyncio.run(asyncio.wait_for(both(one, two), timeout=60))
+
+
+def test_a_call_that_nobody_waits_for_any_more_does_not_keep_others_waiting(any_workspace: Workspace) -> None:
+    """A reservation whose event loop is gone is renewed for ever, and the reply can never be bought again."""
+    clock = Clock()
+    workspace = with_clock(any_workspace, clock)
+    job_id = make_job(workspace)
+
+    async def forget(ledger: DatabaseLedger) -> None:
+        await begin(ledger, "same")
+
+    async def ask(ledger: DatabaseLedger) -> None:
+        clock.pass_minutes(60)
+        await begin(ledger, "same")
+
+    with DatabaseLedger(workspace, job_id=job_id) as ledger:
+        asyncio.run(forget(ledger))
+        asyncio.run(asyncio.wait_for(ask(ledger), timeout=30))
+    assert spent(workspace, job_id) == (2_000, 2_000)
 
 
 def test_all_workers_together_keep_the_number_of_calls_under_way(any_workspace: Workspace) -> None:
