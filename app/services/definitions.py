@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, cast
 
 from annotator.cleaning import clean
+from annotator.judges.call_ledger import CallLedger, InMemoryCallLedger
+from annotator.judges.chat import ChatRequest
 from annotator.judges.definitions import DefinitionRequest, DefinitionWriter, WrittenDefinition
 from annotator.prompts.loader import load_text_prompt
 from annotator.types import Criterion
 from app.bootstrap import Workspace, make_chat
-from app.errors import InputInvalid, SettingsInvalid
+from app.errors import InputInvalid, NothingToDo, SettingsInvalid
 from app.services.call_ledger import DatabaseLedger
+from app.services.call_plans import CallPlan, plan_calls
 from app.services.charged_calls import charged_to_a_job
 from app.services.indexing import Progress
 from app.services.judge_knowledge import known_to
@@ -128,6 +131,68 @@ def set_definition(workspace: Workspace, *, query: str, text: str, person: str) 
         return EditReport(_view(row, versions), added is not None, dropped)
 
 
+def plan_writing(workspace: Workspace, *, cap_tokens: int | None = None, cap_usd: float | None = None) -> CallPlan:
+    """What writing the definitions that are missing would send and cost; nothing is called and nothing stored.
+
+    Raises:
+        SettingsInvalid: no LLM is set.
+        InputInvalid: a cap is not positive, or in dollars where the price is unknown.
+        NothingToDo: no query has candidates.
+    """
+    lacking = _count_lacking(workspace)
+    writer = _writer(workspace, InMemoryCallLedger())
+    return plan_calls(
+        workspace,
+        writer.chat,
+        _chat_requests(workspace, writer),
+        charged_to=writer.identity,
+        n_items=lacking,
+        cap_tokens=cap_tokens,
+        cap_usd=cap_usd,
+    )
+
+
+def _chat_requests(workspace: Workspace, writer: DefinitionWriter) -> Iterator[ChatRequest]:
+    after = 0
+    while True:
+        with workspace.sessions.read() as session:
+            queries = definition_queries.list_without_definition(session, after=after, limit=_CHUNK)
+        if not queries:
+            return
+        after = queries[-1].id
+        yield from (writer.chat_request(query.text) for query in queries)
+
+
+def _count_lacking(workspace: Workspace) -> int:
+    """How many queries with candidates lack a definition.
+
+    Raises:
+        SettingsInvalid: no LLM is set.
+        NothingToDo: no query has candidates.
+    """
+    if not workspace.settings.has_llm:
+        raise SettingsInvalid(
+            "definitions are written by an LLM, and none is set",
+            user_message="Definitions are written by an LLM: set OPENAI_API_KEY, or OPENAI_BASE_URL for a server of "
+            "your own; or write them by hand with: relabel definitions --set",
+        )
+    with workspace.sessions.read() as session:
+        if not definition_queries.any_candidate(session):
+            raise NothingToDo(
+                "no query has candidates",
+                user_message="No query has candidates yet, so there is nothing to define. First: relabel pool",
+            )
+        return definition_queries.count_without_definition(session)
+
+
+def _writer(workspace: Workspace, ledger: CallLedger) -> DefinitionWriter:
+    return DefinitionWriter(
+        make_chat(workspace.settings, ledger, known=known_to(workspace)),
+        prompt=load_text_prompt("definition"),
+        max_completion_tokens=workspace.settings.llm_max_completion_tokens,
+    )
+
+
 def write(
     workspace: Workspace,
     *,
@@ -140,23 +205,15 @@ def write(
 
     Raises:
         SettingsInvalid: no LLM is set.
+        NothingToDo: no query has candidates.
         Conflict: another process writes definitions in this workspace.
         JudgeUnavailable, CapReached: no further call may be made; what came before is stored.
     """
-    settings = workspace.settings
-    if not settings.has_llm:
-        raise SettingsInvalid(
-            "definitions are written by an LLM, and none is set",
-            user_message="Definitions are written by an LLM: set OPENAI_API_KEY, or OPENAI_BASE_URL for a server of "
-            "your own; or write them by hand with: relabel definitions --set",
-        )
-    with workspace.sessions.read() as session:
-        lacking = definition_queries.count_without_definition(session)
+    lacking = _count_lacking(workspace)
+    if not lacking:
+        return _Tally(0, on_progress).report(_writer(workspace, InMemoryCallLedger()))
     with DatabaseLedger(workspace) as ledger:
-        chat = make_chat(settings, ledger, known=known_to(workspace))
-        writer = DefinitionWriter(
-            chat, prompt=load_text_prompt("definition"), max_completion_tokens=settings.llm_max_completion_tokens
-        )
+        writer = _writer(workspace, ledger)
         with charged_to_a_job(
             workspace,
             ledger,

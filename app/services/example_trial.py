@@ -7,21 +7,23 @@ accuracy lies above zero may a judge be shown examples, and then exactly those t
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
-from typing import Any
+from dataclasses import asdict, dataclass, replace
+from itertools import chain
+from typing import Any, cast
 
 import numpy as np
 
 from annotator.intervals import LEVEL, bootstrap_by_query
 from annotator.judges.base import Judge, collect
-from annotator.judges.call_ledger import CallLedger
+from annotator.judges.call_ledger import CallLedger, InMemoryCallLedger
 from annotator.judges.examples import ExampleJudge, ExamplePool
 from annotator.judges.openai_chat import OpenAIChatJudge
 from annotator.prompts.loader import load_prompt
-from annotator.types import Criterion, JudgeRequest, Proposal
+from annotator.types import Criterion, JudgeIdentity, JudgeRequest, Proposal
 from app.bootstrap import Workspace, make_chat
 from app.errors import NothingToDo, SettingsInvalid
 from app.services.call_ledger import DatabaseLedger
+from app.services.call_plans import CallPlan, plan_calls
 from app.services.charged_calls import charged_to_a_job
 from app.services.indexing import Progress
 from app.services.measured_examples import VALUE, ExampleTrial, get_trial, pool_of, query_likeness
@@ -30,7 +32,7 @@ from db.queries.examples import BlindPair
 from db.queries.prompts import list_examples
 from db.queries.workspace_values import set_value
 
-__all__ = ["ExampleTrial", "get_trial", "judges", "measure"]
+__all__ = ["ExampleTrial", "get_trial", "judges", "measure", "plan"]
 
 MAX_EXAMPLES = 2_000
 MIN_QUERIES = 10
@@ -55,6 +57,65 @@ def measure(
         NothingToDo: too few blind reviews, or no audit that may be an example.
         JudgeUnavailable, CapReached: no further call may be made.
     """
+    material = _gather(workspace)
+    pairs, pool = material.pairs, material.pool
+    with DatabaseLedger(workspace) as ledger:
+        without, with_ = judges(workspace, ledger, pool=pool, k=k)
+        both: tuple[Judge, ...] = (without, with_)
+        n = 2 * len(pairs)
+        with charged_to_a_job(
+            workspace, ledger, _trial_of(with_), kind="example-trial", n=n, cap_tokens=cap_tokens, cap_usd=cap_usd
+        ):
+            right = [
+                _right(workspace, judge, pairs, offset=place * len(pairs), total=n, on_progress=on_progress)
+                for place, judge in enumerate(both)
+            ]
+    trial = _compare(workspace, pairs, right[0], right[1], with_=with_, without=without, k=k, pool=pool)
+    with workspace.sessions.begin() as session:
+        stored = {**asdict(trial), "measured_at": trial.measured_at.isoformat(), "reviews": material.reviews}
+        set_value(session, VALUE, stored, now=workspace.now())
+    return trial
+
+
+def plan(workspace: Workspace, *, k: int = 3, cap_tokens: int | None = None, cap_usd: float | None = None) -> CallPlan:
+    """What measuring would send and cost; the prompt shown is one with examples. Nothing is called and nothing stored.
+
+    Raises:
+        SettingsInvalid: no LLM is set.
+        InputInvalid: a cap is not positive, or in dollars where the price is unknown.
+        NothingToDo: too few blind reviews, or no audit that may be an example.
+    """
+    material = _gather(workspace)
+    without, with_ = judges(workspace, InMemoryCallLedger(), pool=material.pool, k=k)
+    shown = cast("OpenAIChatJudge", with_.inner)
+    requests = [_request_of(pair) for pair in material.pairs]
+    return plan_calls(
+        workspace,
+        without.chat,
+        chain(map(shown.chat_request, with_.with_examples(requests)), map(without.chat_request, requests)),
+        charged_to=_trial_of(with_),
+        n_items=len(requests),
+        cap_tokens=cap_tokens,
+        cap_usd=cap_usd,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Material:
+    """The blind reviews to measure on, the reviews behind the examples, and the examples."""
+
+    pairs: list[BlindPair]
+    reviews: list[int]
+    pool: ExamplePool
+
+
+def _gather(workspace: Workspace) -> _Material:
+    """What a measurement needs.
+
+    Raises:
+        SettingsInvalid: no LLM is set.
+        NothingToDo: too few blind reviews, or no audit that may be an example.
+    """
     if not workspace.settings.has_llm:
         raise SettingsInvalid(
             "examples are measured with an LLM, and none is set",
@@ -72,25 +133,21 @@ def measure(
         )
     if not pool.examples:
         raise NothingToDo("no audit of a train question can be an example yet; review some first")
-    with DatabaseLedger(workspace) as ledger:
-        without, with_ = judges(workspace, ledger, pool=pool, k=k)
-        trial_of = replace(with_.identity, parameters={**with_.identity.parameters, "trial": True})
-        n = 2 * len(pairs)
-        with charged_to_a_job(
-            workspace, ledger, trial_of, kind="example-trial", n=n, cap_tokens=cap_tokens, cap_usd=cap_usd
-        ):
-            right = [
-                _right(workspace, judge, pairs, offset=place * len(pairs), total=n, on_progress=on_progress)
-                for place, judge in enumerate((without, with_))
-            ]
-    trial = _compare(workspace, pairs, right[0], right[1], with_=with_, without=without, k=k, pool=pool)
-    with workspace.sessions.begin() as session:
-        stored = {**asdict(trial), "measured_at": trial.measured_at.isoformat(), "reviews": reviews}
-        set_value(session, VALUE, stored, now=workspace.now())
-    return trial
+    return _Material(pairs, reviews, pool)
 
 
-def judges(workspace: Workspace, ledger: CallLedger, *, pool: ExamplePool, k: int) -> tuple[Judge, Judge]:
+def _trial_of(with_: ExampleJudge) -> JudgeIdentity:
+    """Who a measurement's calls are charged to."""
+    return replace(with_.identity, parameters={**with_.identity.parameters, "trial": True})
+
+
+def _request_of(pair: BlindPair) -> JudgeRequest:
+    return JudgeRequest(pair.pair_id, pair.query, pair.definition, pair.title, pair.passage, query_id=pair.query_id)
+
+
+def judges(
+    workspace: Workspace, ledger: CallLedger, *, pool: ExamplePool, k: int
+) -> tuple[OpenAIChatJudge, ExampleJudge]:
     """The judge without examples and the one with them."""
     settings = workspace.settings
     chat = make_chat(settings, ledger)
@@ -120,10 +177,7 @@ def _right(
     scale = workspace.scale
     for start in range(0, len(pairs), 200):
         some = pairs[start : start + 200]
-        requests = [
-            JudgeRequest(pair.pair_id, pair.query, pair.definition, pair.title, pair.passage, query_id=pair.query_id)
-            for pair in some
-        ]
+        requests = [_request_of(pair) for pair in some]
         grades = {pair.pair_id: pair.grade for pair in some}
         for result in collect(judge, requests):
             if not isinstance(result, Proposal):

@@ -12,6 +12,7 @@ from app.terminal import bar, print_json, print_table, say, tell
 from app.verbs.shared import AsJson, Where, Who, opened
 
 if TYPE_CHECKING:
+    from app.services.call_plans import CallPlan
     from app.services.definitions import QueryDefinitions
     from app.services.measured_examples import ExampleTrial
     from app.services.prompts import EffectivePrompt
@@ -27,6 +28,7 @@ def definitions(
             "--set", metavar="QUERY FILE", help="Make a file's text (- reads standard input) the new version."
         ),
     ] = None,
+    plan: Annotated[bool, typer.Option("--plan", help="Only say what would be sent and cost; call nothing.")] = False,
     cap_tokens: Annotated[int | None, typer.Option("--cap-tokens", help="Use no more than so many tokens.")] = None,
     cap_usd: Annotated[float | None, typer.Option("--cap-usd", help="Spend no more than so many dollars.")] = None,
     person: Who = None,
@@ -39,12 +41,13 @@ def definitions(
     Example: relabel definitions --set q1 guideline.txt
     """
     with opened(where) as workspace:
-        from app.bootstrap import judge_host
         from app.errors import InputInvalid
         from app.services import definitions as service
 
         if sum((write, show is not None, set_ is not None)) > 1:
             raise InputInvalid("choose one of --write, --show and --set")
+        if plan and not write:
+            raise InputInvalid("--plan says what --write would do; give both")
         if show is not None:
             found = service.get_definitions(workspace, query=show)
             print_json(found) if as_json else _show_definitions(found)
@@ -62,7 +65,14 @@ def definitions(
                     "acceptance. relabel label asks the judge again."
                 )
         elif write:
-            say(f"The queries are sent to {judge_host(workspace.settings) or 'nobody'}; no passage is.")
+            planned = service.plan_writing(workspace, cap_tokens=cap_tokens, cap_usd=cap_usd)
+            if plan:
+                _say_plan(planned, what="queries without a definition", as_json=as_json)
+                return
+            if planned.host is None:
+                say("Every query with candidates has a definition, or its reply is stored; nothing is sent.")
+            else:
+                say(f"The queries are sent to {planned.host}; no passage is.")
             with bar("Definitions") as progress:
                 written = service.write(workspace, cap_tokens=cap_tokens, cap_usd=cap_usd, on_progress=progress)
             if as_json:
@@ -150,6 +160,7 @@ def examples(
         bool, typer.Option("--measure", help="Ask the LLM about every blind review of calibrate questions twice.")
     ] = False,
     k: Annotated[int, typer.Option("-k", min=1, max=20, help="How many examples a call shows.")] = 3,
+    plan: Annotated[bool, typer.Option("--plan", help="Only say what would be sent and cost; call nothing.")] = False,
     cap_tokens: Annotated[int | None, typer.Option("--cap-tokens", help="Use no more than so many tokens.")] = None,
     cap_usd: Annotated[float | None, typer.Option("--cap-usd", help="Spend no more than so many dollars.")] = None,
     as_json: AsJson = False,
@@ -159,12 +170,20 @@ def examples(
     Example: relabel examples --measure -k 3
     """
     with opened(where) as workspace:
-        from app.bootstrap import judge_host
-        from app.errors import NothingToDo
+        from app.errors import InputInvalid, NothingToDo
         from app.services import example_trial
 
+        if plan and not measure:
+            raise InputInvalid("--plan says what --measure would do; give both")
         if measure:
-            say(f"Queries, passages and examples are sent to {judge_host(workspace.settings) or 'nobody'}.")
+            planned = example_trial.plan(workspace, k=k, cap_tokens=cap_tokens, cap_usd=cap_usd)
+            if plan:
+                _say_plan(planned, what="pairs graded blind", as_json=as_json)
+                return
+            if planned.host is None:
+                say("Every reply is stored already; nothing is sent.")
+            else:
+                say(f"Queries, passages and examples are sent to {planned.host}.")
             with bar("Blind reviews") as progress:
                 found = example_trial.measure(
                     workspace, k=k, cap_tokens=cap_tokens, cap_usd=cap_usd, on_progress=progress
@@ -175,6 +194,26 @@ def examples(
                 raise NothingToDo("examples were never measured; do it with: relabel examples --measure")
             found = stored
         print_json(found) if as_json else _show_trial(found)
+
+
+def _say_plan(plan: CallPlan, *, what: str, as_json: bool) -> None:
+    if as_json:
+        print_json(plan)
+        return
+    say(f"{plan.model}; the texts would be sent to {plan.host}." if plan.host else "Nothing would be sent.")
+    say(f"{plan.n_items:,} {what}: {plan.n_calls:,} calls, of which {plan.n_stored:,} are answered from the store.")
+    say(f"About {plan.tokens:,} tokens ({plan.tokens_basis}); at worst {plan.worst_tokens:,}.")
+    if plan.cost_usd is None or plan.worst_cost_usd is None:
+        say("The price of this model is unknown; a cap must be in tokens (--cap-tokens).")
+    else:
+        say(f"About ${plan.cost_usd:,.4f}; at worst ${plan.worst_cost_usd:,.4f}.")
+    caps = [f"{plan.token_cap:,} tokens"] if plan.token_cap is not None else []
+    caps += [f"${plan.cost_cap_usd:,.4f}"] if plan.cost_cap_usd is not None else []
+    say(f"Cap: {' and '.join(caps)}." if caps else "No cap is set (--cap-usd, --cap-tokens).")
+    for message in plan.prompt:
+        say(f"--- {message.role}, as it would be sent")
+        say(message.content)
+    say("--- nothing was sent")
 
 
 def _show_trial(found: ExampleTrial) -> None:

@@ -91,6 +91,11 @@ def count_without_definition(session: Session) -> int:
     return session.scalar(_without_definition().with_only_columns(sa.func.count(Query.id))) or 0
 
 
+def any_candidate(session: Session) -> bool:
+    """Whether any pair was put up for judging."""
+    return session.scalar(sa.select(sa.exists(sa.select(Candidate.pair_id)))) or False
+
+
 def list_without_definition(session: Session, *, after: int, limit: int) -> list[Query]:
     """The next queries, by id, that have candidates and no definition; pass the last one's id as `after`."""
     return list(session.scalars(_without_definition().where(Query.id > after).order_by(Query.id).limit(limit)))

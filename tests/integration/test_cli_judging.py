@@ -106,6 +106,53 @@ def test_definitions_are_written_shown_and_edited_from_the_command_line(
     assert len(server.requests) == 2
 
 
+def test_writing_definitions_is_planned_before_any_call(mine: Path, llm: Callable[..., ScriptedLLM]) -> None:
+    """Prevents a bill that nobody saw coming, and a host named as receiver of nothing."""
+    server = llm()
+    plan = done("definitions", "-w", mine, "--write", "--plan")
+    assert (plan["model"], plan["n_items"], plan["n_calls"], plan["n_stored"]) == ("scripted", 2, 2, 0)
+    assert plan["host"] == server.base_url.split("/")[2]
+    assert TRAIN[0].question in plan["prompt"][-1]["content"]
+    texts = sum(len(m["content"].encode()) for m in plan["prompt"])
+    assert 2 * texts / 4 < plan["tokens"] < plan["worst_tokens"]
+    assert (plan["cost_usd"], plan["worst_cost_usd"]) == (None, None)
+    told = relabel("definitions", "-w", mine, "--write", "--plan", "--cap-tokens", "5000")
+    assert told.exit_code == 0, told.output
+    assert "2 queries without a definition: 2 calls" in told.stderr
+    assert f"at worst {plan['worst_tokens']:,}" in told.stderr
+    assert "Cap: 5,000 tokens." in told.stderr
+    assert "nothing was sent" in told.stderr
+    assert server.requests == []
+    assert relabel("definitions", "-w", mine, "--write").exit_code == 0
+    assert len(server.requests) == 2
+    again = relabel("definitions", "-w", mine, "--write")
+    assert again.exit_code == 0, again.output
+    assert "nothing is sent" in again.stderr
+    assert plan["host"] not in again.stderr
+    plan = done("definitions", "-w", mine, "--write", "--plan")
+    assert (plan["host"], plan["n_calls"], plan["tokens"], plan["worst_tokens"]) == (None, 0, 0, 0)
+    assert len(server.requests) == 2
+
+
+def test_without_candidates_no_host_is_named_and_nothing_is_sent(
+    tmp_path: Path, llm: Callable[..., ScriptedLLM]
+) -> None:
+    """Prevents an empty workspace from announcing that its queries are sent somewhere."""
+    server = llm()
+    assert relabel("init", tmp_path / "empty").exit_code == 0
+    for more in ((), ("--plan",)):
+        said = refused(4, "definitions", "-w", tmp_path / "empty", "--write", *more)
+        assert "No query has candidates" in said
+        assert server.base_url.split("/")[2] not in said
+    assert server.requests == []
+
+
+def test_a_plan_of_nothing_is_refused(mine: Path) -> None:
+    """Prevents --plan from being dropped in silence."""
+    assert "--write" in refused(2, "definitions", "-w", mine, "--plan")
+    assert "--measure" in refused(2, "examples", "-w", mine, "--plan")
+
+
 def test_definitions_refuse_what_means_nothing(mine: Path, tmp_path: Path) -> None:
     """Prevents tracebacks for typing errors, and texts sent to nobody."""
     assert "q-none" in refused(1, "definitions", "-w", mine, "--show", "q-none")

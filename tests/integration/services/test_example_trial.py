@@ -110,6 +110,33 @@ def test_examples_that_help_are_measured_stored_and_then_shown(judged: Workspace
         assert len(server.requests) == 48  # a second measurement over the same reviews costs nothing
 
 
+def test_a_measurement_is_planned_to_the_call_before_any_is_made(judged: Workspace) -> None:
+    """A measurement asks twice as often as thought, or a second one is announced as paid when all replies are there."""
+    with ScriptedLLM(helped) as server:
+        workspace = with_llm(judged, server)
+        priced = workspace.settings.model_copy(
+            update={"llm_price_in_per_million_usd": 1.0, "llm_price_out_per_million_usd": 1.0}
+        )
+        workspace = replace(workspace, settings=priced)
+        plan = example_trial.plan(workspace, k=2, cap_tokens=1_000_000)
+        assert server.requests == []
+        assert (plan.n_items, plan.n_calls, plan.n_stored, plan.token_cap) == (24, 48, 0, 1_000_000)
+        assert plan.host == server.base_url.split("/")[2]
+        assert "People gave it grade" in plan.prompt[-1].content
+        assert 0 < plan.tokens < plan.worst_tokens
+        assert plan.worst_cost_usd == pytest.approx(plan.worst_tokens / 1e6)  # one dollar a million either way
+        assert plan.cost_usd is not None
+        assert 0 < plan.cost_usd < plan.worst_cost_usd
+        example_trial.measure(workspace, k=2)
+        sent = {request.user_message for request in server.requests}
+        assert len(server.requests) == plan.n_calls
+        assert plan.prompt[-1].content in sent
+        again = example_trial.plan(workspace, k=2)
+        assert (again.host, again.n_calls, again.n_stored, again.tokens, again.worst_tokens) == (None, 48, 48, 0, 0)
+        assert example_trial.plan(workspace, k=1).n_stored == 24  # those without examples are the same calls
+    assert len(server.requests) == 48
+
+
 def test_examples_that_do_not_help_are_shown_to_no_judge(judged: Workspace) -> None:
     """A longer, dearer prompt for nothing."""
     with ScriptedLLM(never_helped) as server:
