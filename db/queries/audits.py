@@ -70,6 +70,20 @@ def audit_answers(criterion: Criterion) -> sa.Select[Review]:
     )
 
 
+def spot_answers(criterion: Criterion) -> sa.Select[Review]:
+    """Reviews that can answer a spot check, to be used beside `SpotCheck`: blind grades of the review desk, given since
+    it was drawn, taken back or not. The first of a pair counts for good: after it the proposal may be read.
+    """
+    return sa.select(Review).where(
+        Review.criterion == criterion,
+        Review.visibility == Visibility.BLIND,
+        Review.card.is_not(None),
+        Review.action.in_(GRADING),
+        Review.pair_id == SpotCheck.pair_id,
+        Review.created_at >= SpotCheck.created_at,
+    )
+
+
 def waiting_samples(criterion: Criterion) -> sa.Select[BatchPair]:
     """Sampled pairs of open batches that nobody has answered."""
     answered = audit_answers(criterion).where(Review.pair_id == BatchPair.pair_id).exists()
@@ -81,7 +95,7 @@ def waiting_samples(criterion: Criterion) -> sa.Select[BatchPair]:
 
 
 def waiting_spot_checks(criterion: Criterion) -> sa.Select[SpotCheck]:
-    """Spot checks of certificates in force that nobody has answered, of pairs still accepted under them."""
+    """Spot checks of certificates in force that nobody ever answered, of pairs still accepted under them."""
     touched = (
         standing_reviews(criterion)
         .where(Review.pair_id == SpotCheck.pair_id, Review.action != ReviewAction.SKIP)
@@ -96,6 +110,7 @@ def waiting_spot_checks(criterion: Criterion) -> sa.Select[SpotCheck]:
             Certificate.criterion == criterion,
             ~is_suspended(),
             ~touched,
+            ~spot_answers(criterion).correlate(SpotCheck).exists(),
             PairState.outcome == Outcome.ACCEPTED,
             Decision.certificate_id == Certificate.id,
         )

@@ -31,7 +31,7 @@ from db.models import (
     SpotCheck,
     Suggestion,
 )
-from db.queries.audits import audit_answers, is_open, open_batch_pairs, waiting_samples
+from db.queries.audits import audit_answers, is_open, open_batch_pairs, spot_answers, waiting_samples
 from db.queries.calibrating import JUDGED_COLUMNS, JudgedRow, judged_row
 from db.queries.definitions import is_stale
 from db.queries.workspace_values import lock_value
@@ -207,16 +207,21 @@ def list_answers(session: Session, *, batch_id: int, criterion: Criterion) -> di
 
 
 def list_spot_answers(session: Session, *, certificate_id: int, criterion: Criterion) -> list[int]:
-    """The grades of a certificate's answered spot checks, in the order they were given."""
+    """The first blind grade of each answered spot check of a certificate, in the order they were given.
+
+    Neither an undo nor a later grade changes it: whoever gives those may have read the proposal meanwhile.
+    """
     rows = session.execute(
-        audit_answers(criterion)
-        .join(SpotCheck, SpotCheck.pair_id == Review.pair_id)
-        .where(SpotCheck.certificate_id == certificate_id, Review.created_at >= SpotCheck.created_at)
+        spot_answers(criterion)
+        .where(SpotCheck.certificate_id == certificate_id)
         .with_only_columns(Review.pair_id, Review.grade)
         .order_by(Review.id)
     )
-    grades = {pair_id: grade for pair_id, grade in rows if grade is not None}
-    return list(grades.values())
+    first: dict[int, int] = {}
+    for pair_id, grade in rows:
+        if grade is not None:
+            first.setdefault(pair_id, grade)
+    return list(first.values())
 
 
 def count_spot_checks(session: Session, certificate_id: int) -> int:

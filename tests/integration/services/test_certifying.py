@@ -447,6 +447,33 @@ def test_right_spot_checks_leave_the_certificate_in_force(workspace: Workspace) 
     assert {one.state for one in views} == {"issued"}
 
 
+def test_a_spot_check_answered_once_stays_answered_as_it_was(any_workspace: Workspace) -> None:
+    """Wrong labels are graded blind, the proposal is read, the grade is undone and given again as proposed."""
+    world = with_settings(certifiable(any_workspace), spot_check_share=1.0)
+    workspace = world.workspace
+    issued(world)
+    card = reviewing.claim(workspace, person="Eve")
+    assert card is not None
+    assert "spot check" in card.queue_reason
+    pair_id, truth = card.pair.pair_id, world.truth[card.pair.query_id, card.pair.passage_id]
+    reviewing.grade(workspace, card=card.card, person="Eve", grade=0 if truth >= 2 else 3)
+
+    def read() -> list[tuple[int, int]]:
+        views = [one.spot_checks for one in certifying.list_certificates(workspace) if one.spot_checks]
+        return [(one.n_done, one.n_wrong) for one in views if one.n_done]
+
+    before = read()
+    assert len(before) == 1
+    reviewing.undo(workspace, person="Eve")
+    again = reviewing.claim(workspace, person="Eve")
+    assert again is not None
+    assert again.pair.pair_id == pair_id
+    assert "spot check" not in again.queue_reason
+    reviewing.grade(workspace, card=again.card, person="Eve", grade=truth)
+    assert read() == before
+    assert labels.get_pair(workspace, pair_id=pair_id).grade == truth
+
+
 def test_a_bare_threshold_decides_nothing_that_a_certificate_decided(any_workspace: Workspace) -> None:
     """Routing after the certificate accepts, uncertified, what the certificate had just refused."""
     world = certifiable(any_workspace)
