@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import streamlit as st
 
 from app.components.table import Align, show_table
-from app.components.text import counted
+from app.components.text import counted, literal
 from app.services.certificate_views import BatchView, CertificateView, Forecast, ForeseenClass, PlanView
 
 _STATES = {"issued": "✓ in force", "refused": "✕ not certified", "suspended": "‖ suspended"}
@@ -156,7 +156,7 @@ def show_certificates(certificates: Sequence[CertificateView]) -> None:
         "are accepted as such, an estimate with its 95 % interval. A certificate is about its own batch alone."
     )
     for one in certificates:
-        st.caption(f"No. {one.id}: {one.reason}.")
+        st.caption(literal(f"No. {one.id}: {one.reason}."))
 
 
 def _recall(one: CertificateView) -> str:

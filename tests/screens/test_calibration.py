@@ -87,6 +87,21 @@ def test_from_freezing_to_issuing_on_the_screen(app, world: World) -> None:
     shown = (html_of(screen) + captions_of(screen)).lower()
     assert "audits there were wrong" not in shown
     assert not [button for button in screen.button if "Freeze" in button.label]
+
+
+def test_a_judge_that_is_never_certified_is_not_told_what_to_do_before_it_is(app, small: Workspace) -> None:
+    """The screen says "never" and, beside a button, "not before": somebody fits and waits for a certificate."""
+    shown = html_of(app("calibration"))
+    assert "certified before" not in shown
+    assert "may train as soft targets" in shown
+
+
+def test_the_screen_says_where_calibrate_questions_come_from(app, world: World) -> None:
+    """Somebody believes that only a file can name them, and never calibrates a judge."""
+    shown = captions_of(app("calibration"))
+    assert "From 80 questions" in shown
+    assert "pooling sets about one in eight" in shown
+    assert "certified before" in html_of(app("calibration"))
     world.person("me", at_most=7)
     screen.run()
     press(screen, "Issue the certificates")
@@ -94,6 +109,21 @@ def test_from_freezing_to_issuing_on_the_screen(app, world: World) -> None:
     assert "Coverage" in html_of(screen)
     assert "in force" in html_of(screen) or "not certified" in html_of(screen)
     assert len(certifying.list_certificates(workspace)) == 2
+
+
+def test_a_reason_somebody_typed_is_shown_as_it_was_typed(app, world: World) -> None:
+    """The reason of a suspension puts a link or a picture on the owner's screen."""
+    workspace = world.workspace
+    calibrating.calibrate(workspace, judge_id=1)
+    batch = certifying.freeze(workspace, judge_id=1, n=60, person="me", epsilon=0.3, seed=3)
+    world.person("me", at_most=60)
+    report = certifying.issue(workspace, batch_id=batch.id)
+    issued = next(one for one in report.certificates if one.state == "issued")
+    certifying.suspend(workspace, certificate_id=issued.id, reason="[look](http://example.org) **now**")
+    shown = captions_of(app("calibration"))
+    assert "[look](http" not in shown
+    assert "**now**" not in shown
+    assert "look" in shown
 
 
 def test_a_refusal_is_a_sentence_and_changes_nothing(app, world: World) -> None:
@@ -126,3 +156,4 @@ def test_without_a_judge_the_screen_says_what_to_do(app, empty: Workspace) -> No
     screen = app("calibration")
     assert "No judge has proposed anything" in html_of(screen)
     assert "relabel label" in screen.code[0].value
+    assert "Labelling" in screen.get("page_link")[0].label
