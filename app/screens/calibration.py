@@ -21,9 +21,10 @@ from app.components.certificates import (
 from app.components.problems import OURS, sentence, show_notice, told
 from app.components.reliability import show_reliability
 from app.components.table import show_table
-from app.components.text import counted, escaped, literal
+from app.components.text import counted, escaped
 from app.services import audit_planning, calibrating, certifying
 from app.services.certificate_views import BatchView, CalibrationReport, CalibrationView, JudgeStanding
+from app.services.pooling import CALIBRATE_OF_EIGHT_FROM
 
 _EPSILONS = (0.05, 0.10, 0.15, 0.20)
 
@@ -96,9 +97,14 @@ def _calibration(view: CalibrationView) -> None:
         return
     kind = KINDS.get(str(view.kind), str(view.kind))
     if view.calibrator_id is None:
+        use = (
+            "It cannot be certified before."
+            if standing.certifiable
+            else "Once it is, proposals of this judge that nobody accepted may train as soft targets."
+        )
         st.html(
             f'<p><span class="rl-tag">uncalibrated</span> Its confidence ({escaped(kind)}) has not been compared with '
-            "what people say. It cannot be certified before.</p>"
+            f"what people say. {use}</p>"
         )
     else:
         st.html(
@@ -117,9 +123,9 @@ def _calibration(view: CalibrationView) -> None:
     st.caption(
         f"There are {counted(standing.n_blind, 'blind review')} of "
         f"{counted(standing.n_blind_queries, 'calibrate question')} "
-        "to fit on. Calibrate questions come from a file with the split dev; people judge their candidates blind on "
-        "the "
-        "Review screen."
+        f"to fit on. From {CALIBRATE_OF_EIGHT_FROM} questions without a split on, pooling sets about one in eight of "
+        "those not held out aside for this; an imported file may name them too, as split calibrate or dev. People "
+        "judge their candidates blind on the Review screen."
     )
 
 
@@ -316,7 +322,8 @@ def _nothing() -> None:
         "some of the same pairs blind, and the two are compared here.</p></div>"
     )
     st.code("relabel label", language=None)
-    st.page_link(state.SCREENS["data"].path, label=literal("Go to Data"), icon=state.SCREENS["data"].icon)
+    labelling = state.SCREENS["labelling"]
+    st.page_link(labelling.path, label=f"Go to {labelling.title}", icon=labelling.icon)
 
 
 with told():

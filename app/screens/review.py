@@ -1,4 +1,8 @@
-"""Review: one rejected pair at a time; a key grades it, and it is saved before the next card is drawn."""
+"""Review: one pair at a time; a key grades it, and it is saved before the next card is drawn.
+
+Audits and spot checks of certificates come first and blind; then what was not accepted, and the candidates of calibrate
+and held-out questions, which people alone judge.
+"""
 
 from __future__ import annotations
 
@@ -83,7 +87,10 @@ def _empty(progress: ReviewProgress) -> None:
         target = state.SCREENS["train"]
     else:
         title = "The queue is empty"
-        text = "Pairs come here when a judge has graded them and the grade was not accepted. See what is there already."
+        text = (
+            "Pairs come here when a judge has graded them and the grade was not accepted, when a certificate audits or "
+            "spot-checks them, and when their question calibrates judges or is held out. See what is there already."
+        )
         target = state.SCREENS["overview"]
     st.html(f'<div class="rl-empty"><h2>{escaped(title)}</h2><p>{escaped(text)}</p></div>')
     with st.container(horizontal=True):

@@ -87,21 +87,6 @@ def test_from_freezing_to_issuing_on_the_screen(app, world: World) -> None:
     shown = (html_of(screen) + captions_of(screen)).lower()
     assert "audits there were wrong" not in shown
     assert not [button for button in screen.button if "Freeze" in button.label]
-
-
-def test_a_judge_that_is_never_certified_is_not_told_what_to_do_before_it_is(app, small: Workspace) -> None:
-    """The screen says "never" and, beside a button, "not before": somebody fits and waits for a certificate."""
-    shown = html_of(app("calibration"))
-    assert "certified before" not in shown
-    assert "may train as soft targets" in shown
-
-
-def test_the_screen_says_where_calibrate_questions_come_from(app, world: World) -> None:
-    """Somebody believes that only a file can name them, and never calibrates a judge."""
-    shown = captions_of(app("calibration"))
-    assert "From 80 questions" in shown
-    assert "pooling sets about one in eight" in shown
-    assert "certified before" in html_of(app("calibration"))
     world.person("me", at_most=7)
     screen.run()
     press(screen, "Issue the certificates")
@@ -149,6 +134,21 @@ def test_the_local_judge_is_named_always_uncertified(app, small: Workspace) -> N
     screen = app("calibration")
     assert "never certified" in html_of(screen)
     assert not [button for button in screen.button if "Freeze" in button.label]
+
+
+def test_a_judge_that_is_never_certified_is_not_told_what_to_do_before_it_is(app, small: Workspace) -> None:
+    """The screen says "never" and, beside a button, "not before": somebody fits and waits for a certificate."""
+    shown = html_of(app("calibration"))
+    assert "certified before" not in shown
+    assert "may train as soft targets" in shown
+
+
+def test_the_screen_says_where_calibrate_questions_come_from(app, world: World) -> None:
+    """Somebody believes that only a file can name them, and never calibrates a judge."""
+    shown = captions_of(app("calibration"))
+    assert "From 80 questions" in shown
+    assert "pooling sets about one in eight" in shown
+    assert "certified before" in html_of(app("calibration"))
 
 
 def test_without_a_judge_the_screen_says_what_to_do(app, empty: Workspace) -> None:

@@ -109,6 +109,8 @@ def test_an_empty_queue_says_what_to_do_next(app, empty: Workspace) -> None:
     """An empty screen reads as broken."""
     screen = app("review")
     assert "The queue is empty" in html_of(screen)
+    for word in ("not accepted", "spot-checks", "calibrates judges", "held out"):
+        assert word in html_of(screen)
     assert "Overview" in screen.get("page_link")[0].label
 
 
