@@ -71,6 +71,8 @@ class Known:
 
 NOTHING_KNOWN = Known()
 
+JUDGE_KINDS = ("local", "pointwise", "listwise", "utility", "ensemble")
+
 
 def make_judge(
     settings: Settings,
@@ -92,6 +94,8 @@ def make_judge(
     """
     spec = dict(spec or {})
     kind = spec.pop("kind", "pointwise" if settings.has_llm else "local")
+    if kind not in JUDGE_KINDS:
+        raise SettingsInvalid(f"there is no judge of the kind {kind!r}; choose {', '.join(JUDGE_KINDS)}")
     prompt, method, members = spec.pop("prompt", None), spec.pop("method", "utilsel"), spec.pop("members", [])
     model, examples = spec.pop("model", None), spec.pop("examples", False)
     if spec:
@@ -143,7 +147,7 @@ def make_judge(
             max_completion_tokens=limit,
             limits=limits,
         )
-    raise SettingsInvalid(f"there is no judge of the kind {kind!r} ({method})")
+    raise SettingsInvalid(f"there is no utility judge of the method {method!r}; choose utilsel or utilrank")
 
 
 def _limits(usual: ListLimits, model: str, known: Known, *, reply_tokens: int) -> ListLimits:

@@ -46,7 +46,7 @@ def list_judges(workspace: Workspace, *, criterion: Criterion = Criterion.RELEVA
         )
 
 
-def get_main_judge(session: Session, *, criterion: Criterion) -> JudgeStanding | None:
+def get_main_judge(workspace: Workspace, session: Session, *, criterion: Criterion) -> JudgeStanding | None:
     """The certifiable judge behind most current suggestions, which is what `find_judge` finds; None without one."""
     for judge, n in queries.list_judges(session, criterion=criterion):
         if judge.certifiable:

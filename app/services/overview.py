@@ -114,7 +114,7 @@ def _next_steps(
             text = f"Every audit of batch {batch.id} is answered. Issue its certificates."
             steps.append(NextStep(text, "calibration", _command("certify issue", criterion)))
     if not batches:
-        steps.extend(_trust_steps(session, criterion=criterion))
+        steps.extend(_trust_steps(workspace, session, criterion=criterion))
     if funnel.waiting:
         steps.append(NextStep(f"Review: {funnel.waiting:,} pairs wait for a person.", "review", None))
     if not queries.get(Split.HELD_OUT):
@@ -139,9 +139,9 @@ def _next_steps(
     return tuple(steps)
 
 
-def _trust_steps(session: Session, *, criterion: Criterion) -> list[NextStep]:
+def _trust_steps(workspace: Workspace, session: Session, *, criterion: Criterion) -> list[NextStep]:
     """What comes before the first certificate of the judge behind most proposals: calibrate it, then plan."""
-    judge = get_main_judge(session, criterion=criterion)
+    judge = get_main_judge(workspace, session, criterion=criterion)
     if judge is None:
         return []
     if judge.calibrator_id is None:

@@ -7,17 +7,20 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from app.terminal import print_json, print_table, say
-from app.verbs.shared import AsJson, Where, Who, opened
+from app.verbs.shared import AsJson, Where, WhichCriterion, Who, criterion_of, opened, option_of
 
 if TYPE_CHECKING:
+    from annotator.types import Criterion
     from app.bootstrap import Workspace
-    from app.services.certificate_views import BatchView, CalibrationView, CertificateView, PlanView
+    from app.services.certificate_views import BatchView, CalibrationView, CertificateView, PlanRow, PlanView
 
 ACTIONS = ("plan", "freeze", "issue", "show", "suspend", "close")
 
 WhichJudge = Annotated[
     str | None,
-    typer.Option("--judge", help="A judge's name or number \\[default: the one behind most current proposals]."),
+    typer.Option(
+        "--judge", help="A judge's name or number \\[default: the certifiable one behind most current proposals]."
+    ),
 ]
 
 
@@ -33,6 +36,7 @@ def calibrate(
     replace: Annotated[
         bool, typer.Option("--replace", help="Even if certificates rest on the present one; they are suspended.")
     ] = False,
+    about: WhichCriterion = "relevance",
     as_json: AsJson = False,
 ) -> None:
     """Fit a judge's confidence to what people said blind on calibrate questions, and measure how good it is.
@@ -40,20 +44,34 @@ def calibrate(
     Example: relabel calibrate --judge gpt-4o-mini
     """
     with opened(where) as workspace:
+        from annotator.errors import CalibrationImpossible
         from annotator.types import ConfidenceKind
-        from app.errors import InputInvalid
+        from app.errors import InputInvalid, NothingToDo
         from app.services import calibrating
 
+        criterion = criterion_of(about)
         try:
             wanted = None if kind is None else ConfidenceKind(kind)
         except ValueError as exc:
             raise InputInvalid(f"--kind is {kind!r}; choose {', '.join(ConfidenceKind)}") from exc
-        judge_id = calibrating.find_judge(workspace, judge)
-        view = calibrating.calibrate(workspace, judge_id=judge_id, kind=wanted, with_train=with_train, replace=replace)
+        judge_id = calibrating.find_judge(workspace, judge, criterion=criterion)
+        try:
+            view = calibrating.calibrate(
+                workspace, judge_id=judge_id, kind=wanted, with_train=with_train, replace=replace, criterion=criterion
+            )
+        except CalibrationImpossible as exc:
+            raise NothingToDo(
+                str(exc),
+                user_message=f"{exc.user_message}. Next: grade candidates of calibrate questions blind, on the Review "
+                "screen [relabel serve], or import judgements of them that people made [relabel import].",
+            ) from exc
         if as_json:
             print_json(view)
         else:
             _show_calibration(view)
+            if view.standing.certifiable:
+                command = f"relabel certify plan --judge {judge_id}{option_of(criterion)}"
+                say(f"Next: see how many blind audits buy which error bound. [{command}]")
 
 
 def _show_calibration(view: CalibrationView) -> None:
@@ -89,8 +107,14 @@ def certify(
     action: Annotated[str, typer.Argument(help="plan, freeze, issue, show, suspend or close.")] = "show",
     where: Where = None,
     judge: WhichJudge = None,
-    audits: Annotated[int, typer.Option("--audits", "-n", min=1, help="Blind audits to draw, for freeze.")] = 400,
-    epsilon: Annotated[float, typer.Option(help="At most this share wrong among what is accepted.")] = 0.10,
+    audits: Annotated[
+        int | None,
+        typer.Option("--audits", "-n", min=1, help="Blind audits \\[default: 400 for freeze, several for plan]."),
+    ] = None,
+    epsilon: Annotated[
+        float | None,
+        typer.Option(help="At most this share wrong among what is accepted \\[default: 0.10; several for plan]."),
+    ] = None,
     delta: Annotated[float, typer.Option(help="Chance of a broken promise, both classes together.")] = 0.05,
     batch: Annotated[int | None, typer.Option(help="For issue and close \\[default: the one that is open].")] = None,
     certificate: Annotated[int | None, typer.Option(help="For suspend.")] = None,
@@ -99,6 +123,7 @@ def certify(
     ] = False,
     reason: Annotated[str, typer.Option(help="For suspend and close; recorded.")] = "by hand",
     person: Who = None,
+    about: WhichCriterion = "relevance",
     as_json: AsJson = False,
 ) -> None:
     """Accept labels under a stated error bound: plan, freeze a batch and draw its blind audits, issue, look, suspend.
@@ -107,23 +132,39 @@ def certify(
     """
     with opened(where) as workspace:
         from app.errors import InputInvalid
-        from app.services import audit_planning, calibrating, certifying
+        from app.services import calibrating, certifying
 
+        criterion = criterion_of(about)
         if action == "plan":
-            plan = audit_planning.plan(workspace, judge_id=calibrating.find_judge(workspace, judge), delta=delta)
-            print_json(plan) if as_json else _show_plan(plan)
+            judge_id = calibrating.find_judge(workspace, judge, criterion=criterion)
+            plan = _plan(workspace, judge_id=judge_id, audits=audits, epsilon=epsilon, delta=delta, criterion=criterion)
+            if as_json:
+                print_json(plan)
+            else:
+                _show_plan(plan)
+                command = f"relabel certify freeze --judge {judge_id} --epsilon E --audits N{option_of(criterion)}"
+                say(f"Next: freeze a batch with E and N of the line you choose. [{command}]")
         elif action == "freeze":
-            frozen = certifying.freeze(
+            frozen = _freeze(
                 workspace,
-                judge_id=calibrating.find_judge(workspace, judge),
-                n=audits,
+                judge_id=calibrating.find_judge(workspace, judge, criterion=criterion),
+                audits=400 if audits is None else audits,
                 person=person or workspace.settings.person,
-                epsilon=epsilon,
+                epsilon=0.1 if epsilon is None else epsilon,
                 delta=delta,
+                criterion=criterion,
             )
-            print_json(frozen) if as_json else _show_batch(frozen)
+            if as_json:
+                print_json(frozen)
+            else:
+                _show_batch(frozen)
+                say(
+                    f"Next: answer the {frozen.n_audits:,} blind audits on the Review screen. [relabel serve] "
+                    f"Then issue its certificates. [relabel certify issue{option_of(criterion)}]"
+                )
         elif action == "issue":
-            report = certifying.issue(workspace, batch_id=_batch(workspace, batch), close_early=close_early)
+            batch_id = _batch(workspace, batch, criterion)
+            report = certifying.issue(workspace, batch_id=batch_id, close_early=close_early)
             if as_json:
                 print_json(report)
             else:
@@ -133,7 +174,10 @@ def certify(
                     f"{report.waiting:,} wait"
                 )
         elif action == "show":
-            shown = certifying.list_batches(workspace), certifying.list_certificates(workspace)
+            shown = (
+                certifying.list_batches(workspace, criterion=criterion),
+                certifying.list_certificates(workspace, criterion=criterion),
+            )
             if as_json:
                 print_json({"batches": shown[0], "certificates": shown[1]})
             else:
@@ -146,20 +190,79 @@ def certify(
             back = certifying.suspend(workspace, certificate_id=certificate, reason=reason)
             print_json({"back": back}) if as_json else say(f"Suspended; {back:,} pairs went back to people.")
         elif action == "close":
-            closed = certifying.close(workspace, batch_id=_batch(workspace, batch), reason=reason)
+            closed = certifying.close(workspace, batch_id=_batch(workspace, batch, criterion), reason=reason)
             print_json(closed) if as_json else _show_batch(closed)
         else:
             raise InputInvalid(f"there is no {action!r}; choose {', '.join(ACTIONS)}")
 
 
-def _batch(workspace: Workspace, given: int | None) -> int:
+def _plan(
+    workspace: Workspace,
+    *,
+    judge_id: int,
+    audits: int | None,
+    epsilon: float | None,
+    delta: float,
+    criterion: Criterion,
+) -> PlanView:
+    """The plan, for the ε and the audits that were given alone.
+
+    Raises:
+        InputInvalid: the batch is too small for them, or ε or δ is no share.
+    """
+    from annotator.audit_plan import BUDGETS, EPSILONS
+    from annotator.errors import CertificateImpossible
+    from app.errors import InputInvalid
+    from app.services import audit_planning
+
+    try:
+        return audit_planning.plan(
+            workspace,
+            judge_id=judge_id,
+            epsilons=EPSILONS if epsilon is None else (epsilon,),
+            budgets=BUDGETS if audits is None else (audits,),
+            delta=delta,
+            criterion=criterion,
+        )
+    except CertificateImpossible as exc:
+        raise InputInvalid(str(exc), user_message=f"{exc.user_message}. Choose --audits and --epsilon.") from exc
+
+
+def _freeze(
+    workspace: Workspace,
+    *,
+    judge_id: int,
+    audits: int,
+    person: str,
+    epsilon: float,
+    delta: float,
+    criterion: Criterion,
+) -> BatchView:
+    """The frozen batch.
+
+    Raises:
+        InputInvalid: it is too small for so many audits, or ε or δ is no share.
+    """
+    from annotator.errors import CertificateImpossible
+    from app.errors import InputInvalid
+    from app.services import certifying
+
+    try:
+        return certifying.freeze(
+            workspace, judge_id=judge_id, n=audits, person=person, epsilon=epsilon, delta=delta, criterion=criterion
+        )
+    except CertificateImpossible as exc:
+        raise InputInvalid(str(exc), user_message=f"{exc.user_message}. Choose --audits and --epsilon.") from exc
+
+
+def _batch(workspace: Workspace, given: int | None, criterion: Criterion) -> int:
     """The batch meant: the one given, else the only one that is open."""
     from app.errors import InputInvalid, NothingToDo
     from app.services import certifying
 
     if given is not None:
         return given
-    found = [one.id for one in certifying.list_batches(workspace) if one.state == "open"]
+    found = [one.id for one in certifying.list_batches(workspace, criterion=criterion) if one.state == "open"]
     if not found:
         raise NothingToDo("no batch is open", user_message="No batch is open. Freeze one: relabel certify freeze")
     if len(found) > 1:
@@ -181,7 +284,24 @@ def _show_plan(plan: PlanView) -> None:
             + [f"{one.coverage:.0%} ({one.low:.0%}–{one.high:.0%})" for one in (row.irrelevant, row.relevant)]
             for row in plan.rows
         ],
-        title="expected share of each class; in brackets if twice or half as much is wrong as the calibrator says",
+        title="expected share of each class; in brackets if the odds of being wrong are twice, or a third of, what the "
+        "calibrator says",
+    )
+    if _falls(plan.rows):
+        say(
+            "More audits can show a smaller share: each line is a design of its own, simulated, and chosen to do well "
+            "over both classes even where the calibrator is wrong."
+        )
+
+
+def _falls(rows: tuple[PlanRow, ...]) -> bool:
+    """Whether more audits show less of a class accepted than fewer do, at one ε."""
+    return any(
+        more.epsilon == fewer.epsilon
+        and more.n_audits > fewer.n_audits
+        and (more.irrelevant.coverage < fewer.irrelevant.coverage or more.relevant.coverage < fewer.relevant.coverage)
+        for more in rows
+        for fewer in rows
     )
 
 
@@ -190,6 +310,8 @@ def _show_batch(batch: BatchView) -> None:
     note = f" ({batch.note})" if batch.note else ""
     again = f"; attempt {batch.attempt} on some of these pairs" if batch.attempt > 1 else ""
     say(f"Batch {batch.id}, {batch.judge}: {batch.n_pairs:,} pairs, ε {batch.epsilon:.0%}, {audits}{note}{again}")
+    for why, number in batch.excluded.items():
+        say(f"  {number:,} more are left out: {why}")
 
 
 def _show_certificates(certificates: tuple[CertificateView, ...]) -> None:
@@ -210,6 +332,7 @@ def _show_certificates(certificates: tuple[CertificateView, ...]) -> None:
             "accepted",
             "coverage",
             "recall",
+            "spot checks",
         ],
         [
             [
@@ -224,11 +347,26 @@ def _show_certificates(certificates: tuple[CertificateView, ...]) -> None:
                 f"{one.n_errors:,}",
                 f"{one.n_accepted:,}",
                 f"{one.coverage:.0%}",
-                "–" if one.recall_relevant is None else f"{one.recall_relevant:.0%}",
+                _recall(one),
+                _spot_checks(one),
             ]
             for one in certificates
         ],
-        title="coverage: of the class's pairs nobody audited; recall: of the batch's relevant pairs, accepted as such",
+        title="coverage: of the class's pairs nobody audited; recall: of the batch's relevant pairs, accepted as such, "
+        "with its 95 % interval",
     )
     for one in certificates:
         say(f"  {one.id}: {one.reason}")
+
+
+def _recall(one: CertificateView) -> str:
+    if one.recall_relevant is None:
+        return "–"
+    interval = "" if one.recall_interval is None else " [{:.0%}, {:.0%}]".format(*one.recall_interval)
+    return f"{one.recall_relevant:.0%}{interval}"
+
+
+def _spot_checks(one: CertificateView) -> str:
+    if one.spot_checks is None:
+        return "–"
+    return f"{one.spot_checks.n_done:,} of {one.spot_checks.n_drawn:,}, {one.spot_checks.n_wrong:,} wrong"

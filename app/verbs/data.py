@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from app.terminal import bar, print_json, say
-from app.verbs.shared import AsJson, Where, opened, pairs_of
+from app.verbs.shared import AsJson, Where, WhichCriterion, criterion_of, opened, pairs_of
 
 
 def import_(
@@ -84,6 +84,7 @@ def export(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier export.")] = False,
     include_proposed: Annotated[bool, typer.Option(help="Also what was proposed and not decided.")] = False,
     model: Annotated[str, typer.Option(help="For `model`: live, candidate, or a hash.")] = "live",
+    about: WhichCriterion = "relevance",
     as_json: AsJson = False,
 ) -> None:
     """Export labels with source, judge and decision of each, or a model as a sentence-transformers folder.
@@ -103,6 +104,7 @@ def export(
                 layout=layout,
                 target=target,
                 file_format=file_format,
+                criterion=criterion_of(about),
                 overwrite=overwrite,
                 include_proposed=include_proposed,
             )

@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from app.terminal import print_json, print_table, tell
-from app.verbs.shared import AsJson, Where, opened
+from app.terminal import print_json, print_table, say, tell
+from app.verbs.shared import AsJson, Where, WhichCriterion, criterion_of, is_pooled, opened, option_of, say_next
 
 if TYPE_CHECKING:
+    from app.bootstrap import Workspace
     from app.services.judge_views import IntervalView, JudgeComparison
 
 
@@ -19,6 +20,7 @@ def compare(
     judge: Annotated[
         list[int] | None, typer.Option(help="Only this judge, by its number; may be repeated \\[default: all].")
     ] = None,
+    about: WhichCriterion = "relevance",
     as_json: AsJson = False,
 ) -> None:
     """Compare judges and prompts on the same blind reviews: accuracy by class, agreement, calibration, price.
@@ -36,11 +38,31 @@ def compare(
             chosen = Split(split)
         except ValueError as exc:
             raise InputInvalid(f"--split is {split!r}; choose calibrate or train") from exc
-        found = compare_judges(workspace, split=chosen, judge_ids=judge or None)
+        criterion = criterion_of(about)
+        found = compare_judges(workspace, criterion=criterion, split=chosen, judge_ids=judge or None)
         if as_json:
             print_json(found)
         else:
             _show(found)
+            _say_next(workspace, found)
+
+
+def _say_next(workspace: Workspace, found: JudgeComparison) -> None:
+    """A comparison with judges is followed by choosing one; without, by what it lacks."""
+    also = option_of(found.criterion)
+    if len(found.judges) == 1:
+        say(f"Next: fit the judge's calibrator. [relabel calibrate --judge {found.judges[0].id}{also}]")
+    elif found.judges:
+        say(
+            "Next: let the pairs go by the judge you choose [relabel use NUMBER] and fit its calibrator. "
+            f"[relabel calibrate --judge NUMBER{also}]"
+        )
+    elif found.n_reviews:
+        say(f"Next: have a judge propose for the {found.split} questions. [relabel label]")
+    elif is_pooled(workspace):
+        say(f"Next: grade candidates of {found.split} questions blind, on the Review screen. [relabel serve]")
+    else:
+        say_next(workspace, found.criterion)
 
 
 def _show(found: JudgeComparison) -> None:

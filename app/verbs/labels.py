@@ -88,6 +88,10 @@ def label(
         )
         if plan:
             _say_plan(planned, as_json=as_json)
+            if planned.n_pairs and not as_json:
+                say("Next: have the judge propose. [relabel label]")
+            elif not as_json:
+                say_next(workspace, planned.criterion)
             return
         say(
             f"Judge: {planned.judge}; the texts are sent to {planned.host}."

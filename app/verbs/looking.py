@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from app.terminal import print_json, print_table, say, tell
-from app.verbs.shared import AsJson, Where, opened
+from app.verbs.shared import AsJson, Where, WhichCriterion, criterion_of, opened
 
 
 def search(
@@ -33,7 +33,7 @@ def search(
                 print_table(["rank", "cosine", "passage", "title"], rows, title=model)
 
 
-def status(where: Where = None, as_json: AsJson = False) -> None:
+def status(where: Where = None, about: WhichCriterion = "relevance", as_json: AsJson = False) -> None:
     """Show where the workspace stands: the funnel, the live model, the latest run, what to do next.
 
     Example: relabel status --json
@@ -41,7 +41,7 @@ def status(where: Where = None, as_json: AsJson = False) -> None:
     with opened(where) as workspace:
         from app.services import overview, runs
 
-        view = overview.get_overview(workspace)
+        view = overview.get_overview(workspace, criterion=criterion_of(about))
         run = runs.get_latest_run(workspace)
         if as_json:
             print_json({"overview": view, "run": run, "worker_alive": runs.is_worker_alive(workspace)})

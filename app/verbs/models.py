@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from app.terminal import bar, print_json, print_table, say
-from app.verbs.shared import AsJson, Where, Who, opened
+from app.verbs.shared import AsJson, Where, WhichCriterion, Who, criterion_of, opened
 
 if TYPE_CHECKING:
     from app.services.views import EvaluationView, RunView
@@ -23,6 +23,7 @@ def train(
         str | None, typer.Option(help="Train on this judge's proposals alone, to compare judges.")
     ] = None,
     queue: Annotated[bool, typer.Option("--queue", help="Leave it to the running worker and return at once.")] = False,
+    about: WhichCriterion = "relevance",
     as_json: AsJson = False,
 ) -> None:
     """Freeze the curated labels, retrain on them and compare the new model with the live one.
@@ -37,12 +38,18 @@ def train(
         given = {"loss": loss, "epochs": epochs, "seed": seed}
         overrides: dict[str, object] = {name: value for name, value in given.items() if value is not None}
         who = person or workspace.settings.person
+        criterion = criterion_of(about)
         if queue:
-            run_id = training.start(workspace, person=who, overrides=overrides, judge=labels_from)
+            run_id = training.start(workspace, person=who, criterion=criterion, overrides=overrides, judge=labels_from)
         else:
             with bar("Retraining") as progress:
                 run_id = training.run_here(
-                    workspace, person=who, overrides=overrides, judge=labels_from, on_progress=progress
+                    workspace,
+                    person=who,
+                    criterion=criterion,
+                    overrides=overrides,
+                    judge=labels_from,
+                    on_progress=progress,
                 )
         run = runs.get_run(workspace, run_id=run_id)
         if as_json:

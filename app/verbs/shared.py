@@ -54,6 +54,13 @@ def criterion_of(text: str) -> Criterion:
     return Criterion(text)
 
 
+def option_of(criterion: Criterion) -> str:
+    """What to add to a command for this criterion; empty for the usual one."""
+    from annotator.types import Criterion
+
+    return "" if criterion is Criterion.RELEVANCE else f" --criterion {criterion}"
+
+
 def say_next(workspace: Workspace, criterion: Criterion | None = None) -> None:
     """Says the first thing that the Overview would have done next, on standard error; nothing when nothing waits."""
     from annotator.types import Criterion
@@ -61,6 +68,14 @@ def say_next(workspace: Workspace, criterion: Criterion | None = None) -> None:
 
     for step in get_overview(workspace, criterion=criterion or Criterion.RELEVANCE).next_steps[:1]:
         say(f"Next: {step.text} [{step.command or 'relabel serve'}]")
+
+
+def is_pooled(workspace: Workspace) -> bool:
+    """Whether any pair was put up for judging."""
+    from app.services.overview import get_overview
+
+    view = get_overview(workspace)
+    return bool(view.funnel.candidates or view.graded_candidates)
 
 
 def pairs_of(text: str | None, option: str) -> dict[str, str]:
