@@ -238,4 +238,8 @@ def open_with(settings: Settings, *, now: Callable[[], datetime] = utc_now) -> W
         folder.mkdir(parents=True, exist_ok=True)
     sessions = connect(settings.database)
     upgrade(sessions)
-    return Workspace(settings=settings, sessions=sessions, now=now)
+    workspace = Workspace(settings=settings, sessions=sessions, now=now)
+    from db.queries.suspending import hold_scale
+
+    hold_scale(sessions, workspace.scale, now())  # the settings may name another scale than they did yesterday
+    return workspace

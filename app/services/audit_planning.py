@@ -66,7 +66,9 @@ def load_freezable(
     calibrator = (
         None
         if wanted is None
-        else calibrating_queries.get_calibrator(session, judge_id=judge_id, kind=wanted, criterion=criterion)
+        else calibrating_queries.get_calibrator(
+            session, judge_id=judge_id, kind=wanted, criterion=criterion, scale=workspace.scale
+        )
     )
     if wanted is None or calibrator is None:
         raise NotAllowed(

@@ -18,7 +18,7 @@ from sqlalchemy.orm import Session
 from annotator.calibration import Calibrator, JudgedInput, cross_fit, fit_calibrator
 from annotator.calibration_features import raw_p_relevant
 from annotator.calibration_measures import CalibrationReport, Interval, ReliabilityBin, measure
-from annotator.types import ConfidenceKind, Criterion
+from annotator.types import ConfidenceKind, Criterion, Scale
 from app.bootstrap import Workspace
 from app.errors import Conflict, InputInvalid, NothingToDo
 from app.services.certificate_views import CalibrationView, JudgeStanding
@@ -28,7 +28,7 @@ from db.models import Batch, Certificate, JudgeRow
 from db.models import Calibrator as StoredCalibrator
 from db.queries import calibrating as queries
 from db.queries.audits import is_open, is_suspended
-from db.queries.suspending import suspend_certificates, void_batches
+from db.queries.suspending import hold_scale, suspend_certificates, void_batches
 
 FOLDS = 10
 """Parts for cross-fitting; every question is in one of them. Our choice."""
@@ -41,7 +41,7 @@ def list_judges(workspace: Workspace, *, criterion: Criterion = Criterion.RELEVA
     """Every judge that proposed, the one behind most current suggestions first."""
     with workspace.sessions.read() as session:
         return tuple(
-            _standing(session, judge, n_current=n, criterion=criterion)
+            _standing(session, judge, n_current=n, criterion=criterion, scale=workspace.scale)
             for judge, n in queries.list_judges(session, criterion=criterion)
         )
 
@@ -50,7 +50,7 @@ def get_main_judge(workspace: Workspace, session: Session, *, criterion: Criteri
     """The certifiable judge behind most current suggestions, which is what `find_judge` finds; None without one."""
     for judge, n in queries.list_judges(session, criterion=criterion):
         if judge.certifiable:
-            return _standing(session, judge, n_current=n, criterion=criterion)
+            return _standing(session, judge, n_current=n, criterion=criterion, scale=workspace.scale)
     return None
 
 
@@ -75,12 +75,14 @@ def find_judge(workspace: Workspace, named: str | None, *, criterion: Criterion 
     raise InputInvalid(f"there is no judge {named!r}; there are {', '.join(f'{j.judge_id} {j.name}' for j in judges)}")
 
 
-def _standing(session: Session, judge: JudgeRow, *, n_current: int, criterion: Criterion) -> JudgeStanding:
+def _standing(
+    session: Session, judge: JudgeRow, *, n_current: int, criterion: Criterion, scale: Scale
+) -> JudgeStanding:
     kind = queries.main_kind(session, judge.id)
     reviewed, calibrator = [], None
     if kind is not None:
         reviewed = queries.list_reviewed(session, judge_id=judge.id, kind=kind, criterion=criterion, splits=CALIBRATING)
-        calibrator = queries.get_calibrator(session, judge_id=judge.id, kind=kind, criterion=criterion)
+        calibrator = queries.get_calibrator(session, judge_id=judge.id, kind=kind, criterion=criterion, scale=scale)
     return JudgeStanding(
         judge_id=judge.id,
         name=judge.name,
@@ -116,6 +118,7 @@ def calibrate(
         CalibrationImpossible: too few blind reviews, questions, or answers of one side.
         Conflict: certificates or open batches rest on the one that holds, and `replace` is not set.
     """
+    hold_scale(workspace.sessions, workspace.scale, workspace.now())
     splits = (*CALIBRATING, Split.TRAIN) if with_train else CALIBRATING
     with workspace.sessions.read() as session:
         judge = queries.get_judge_or_raise(session, judge_id)
@@ -135,7 +138,9 @@ def calibrate(
         "measured": _measured(workspace, inputs, relevant, of_query, kind=wanted),
     }
     with workspace.sessions.begin() as session:
-        held = queries.get_calibrator(session, judge_id=judge_id, kind=wanted, criterion=criterion)
+        held = queries.get_calibrator(
+            session, judge_id=judge_id, kind=wanted, criterion=criterion, scale=workspace.scale
+        )
         if held is None or held.parameters != parameters:
             if held is not None:
                 _retire(session, workspace, held, replace=replace)
@@ -210,12 +215,14 @@ def get_calibration(
     with workspace.sessions.read() as session:
         judge = queries.get_judge_or_raise(session, judge_id)
         n_current = {j.id: n for j, n in queries.list_judges(session, criterion=criterion)}.get(judge_id, 0)
-        standing = _standing(session, judge, n_current=n_current, criterion=criterion)
+        standing = _standing(session, judge, n_current=n_current, criterion=criterion, scale=workspace.scale)
         wanted = kind or standing.kind
         held = (
             None
             if wanted is None
-            else queries.get_calibrator(session, judge_id=judge_id, kind=wanted, criterion=criterion)
+            else queries.get_calibrator(
+                session, judge_id=judge_id, kind=wanted, criterion=criterion, scale=workspace.scale
+            )
         )
     if held is None:
         return CalibrationView(standing, None, wanted, 0, 0, None, None, None)

@@ -19,7 +19,7 @@ from sqlalchemy.orm import Session
 from annotator.audit_design import AuditDesign, design_audit, draw
 from annotator.certificate import ClassCertificate, accepted, certify, recall_of_relevant
 from annotator.routing import CertifiedThreshold
-from annotator.types import ConfidenceKind, Criterion
+from annotator.types import ConfidenceKind, Criterion, Scale
 from app.bootstrap import Workspace
 from app.errors import Conflict, NothingToDo
 from app.services.audit_planning import Freezable, load_freezable
@@ -32,7 +32,7 @@ from db.queries.deciding import ensure_policy
 from db.queries.people import person_named
 from db.queries.queue import rebuild_queue
 from db.queries.standing import load_suggestions, locked_states, set_decision
-from db.queries.suspending import suspend_certificates, void_batches
+from db.queries.suspending import hold_scale, scale_to_store, stored_scale, suspend_certificates, void_batches
 
 _TRIES = 3
 
@@ -60,6 +60,7 @@ def freeze(
             coming in while the design was made.
         CertificateImpossible: n, ε or δ is impossible for this batch.
     """
+    hold_scale(workspace.sessions, workspace.scale, workspace.now())
     drawn_with = secrets.randbits(32) if seed is None else seed
     for _ in range(_TRIES):
         with workspace.sessions.read() as session:
@@ -117,7 +118,7 @@ def _store(
     ]
     pair_ids = [row.pair_id for row in found.rows]
     batch = Batch(
-        hash=_hash(found, design),
+        hash=_hash(found, design, workspace.scale),
         criterion=criterion,
         judge_id=found.judge.id,
         calibrator_id=found.calibrator.id,
@@ -127,6 +128,7 @@ def _store(
         n_audits=len(sampled),
         plan={
             "design": design.to_json(),
+            "scale": scale_to_store(workspace.scale),
             "excluded": found.excluded,
             "attempt": 1 + queries.count_attempts(session, judge_id=found.judge.id, pair_ids=pair_ids),
         },
@@ -137,11 +139,10 @@ def _store(
     return batch
 
 
-def _hash(found: Freezable, design: AuditDesign) -> str:
-    """SHA-256 of judge, calibrator, design and every suggestion with its class and confidence, in order."""
-    digest = hashlib.sha256(
-        json.dumps([found.judge.id, found.calibrator.parameters["version"], design.to_json()]).encode()
-    )
+def _hash(found: Freezable, design: AuditDesign, scale: Scale) -> str:
+    """SHA-256 of judge, calibrator, design, scale and every suggestion with its class and confidence, in order."""
+    version, bounds = found.calibrator.parameters["version"], [scale.max_grade, scale.relevant_from]
+    digest = hashlib.sha256(json.dumps([found.judge.id, version, design.to_json(), bounds]).encode())
     for row, side, confidence in zip(found.rows, found.predicted, found.confidence, strict=True):
         digest.update(f"{row.pair_id}\t{row.suggestion_id}\t{int(side)}\t{float(confidence)!r}\n".encode())
     return digest.hexdigest()
@@ -158,10 +159,14 @@ def issue(workspace: Workspace, *, batch_id: int, close_early: bool = False) -> 
         Conflict: its certificates were computed before, or it was closed because something it froze changed.
         NothingToDo: audits are not answered yet, and `close_early` is not set.
     """
+    hold_scale(workspace.sessions, workspace.scale, workspace.now())
     with workspace.sessions.begin() as session:
         now = workspace.now()
         batch = queries.get_batch_or_raise(session, batch_id, lock=True)
-        if queries.list_certificates(session, criterion=batch.criterion, batch_id=batch.id):
+        stored = queries.list_certificates(session, criterion=batch.criterion, batch_id=batch.id)
+        if void := next((str(one.details["void"]) for one in stored if "void" in one.details), None):
+            raise Conflict(f"batch {batch.id} is closed: {void}", user_message=f"This batch is closed: {void}.")
+        if stored:
             raise Conflict(
                 f"batch {batch.id} has its certificates already",
                 user_message="The audits of this batch were used once already; they cannot be used again.",
@@ -174,13 +179,13 @@ def issue(workspace: Workspace, *, batch_id: int, close_early: bool = False) -> 
             )
         pairs = queries.list_batch_pairs(session, batch.id)
         answers = queries.list_answers(session, batch_id=batch.id, criterion=batch.criterion)
-        certificates, kept = _certified(workspace, session, batch, pairs, answers, now=now)
+        certificates, kept = _certified(session, batch, pairs, answers, now=now)
         n_accepted = _route(session, batch, pairs, kept, certificates, now=now)
         _draw_spot_checks(workspace, session, pairs, kept, certificates, now=now)
         waiting = rebuild_queue(session, criterion=batch.criterion, now=now)
         return IssueReport(
             batch=_batch_view(session, batch),
-            certificates=tuple(_certificate_view(workspace, session, one) for one in certificates),
+            certificates=tuple(_certificate_view(session, one) for one in certificates),
             accepted=n_accepted,
             rejected=len(pairs) - n_accepted,
             waiting=waiting,
@@ -188,7 +193,6 @@ def issue(workspace: Workspace, *, batch_id: int, close_early: bool = False) -> 
 
 
 def _certified(
-    workspace: Workspace,
     session: Session,
     batch: Batch,
     pairs: Sequence[BatchPair],
@@ -197,7 +201,9 @@ def _certified(
     now: datetime,
 ) -> tuple[list[Certificate], list[bool]]:
     """The stored certificates, irrelevant first, and which pairs are accepted."""
-    scale = workspace.scale
+    scale = stored_scale(batch.plan)
+    if scale is None:
+        raise Conflict(f"batch {batch.id} keeps no scale", user_message="This batch keeps no scale. Freeze another.")
     design = AuditDesign.from_json(str(batch.plan["design"]))
     predicted = np.array([pair.relevant_class for pair in pairs], dtype=np.bool_)
     confidence = np.array([pair.confidence for pair in pairs], dtype=np.float64)
@@ -250,6 +256,7 @@ def _details(one: ClassCertificate, batch: Batch, *, recall_interval: tuple[floa
         "upper_bound": one.upper_bound,
         "recall_interval": list(recall_interval),
         "attempt": batch.plan["attempt"],
+        "scale": batch.plan["scale"],
     }
 
 
@@ -364,6 +371,7 @@ def close(workspace: Workspace, *, batch_id: int, reason: str) -> BatchView:
 
 def list_batches(workspace: Workspace, *, criterion: Criterion = Criterion.RELEVANCE) -> tuple[BatchView, ...]:
     """Every batch, newest first."""
+    hold_scale(workspace.sessions, workspace.scale, workspace.now())
     with workspace.sessions.read() as session:
         return tuple(_batch_view(session, batch) for batch in queries.list_batches(session, criterion=criterion))
 
@@ -372,9 +380,10 @@ def list_certificates(
     workspace: Workspace, *, criterion: Criterion = Criterion.RELEVANCE
 ) -> tuple[CertificateView, ...]:
     """Every certificate that was computed, issued or refused, newest batch first; those of closed batches are none."""
+    hold_scale(workspace.sessions, workspace.scale, workspace.now())
     with workspace.sessions.read() as session:
         return tuple(
-            _certificate_view(workspace, session, one)
+            _certificate_view(session, one)
             for one in queries.list_certificates(session, criterion=criterion)
             if "void" not in one.details
         )
@@ -413,7 +422,7 @@ def _batch_view(session: Session, batch: Batch) -> BatchView:
     )
 
 
-def _certificate_view(workspace: Workspace, session: Session, certificate: Certificate) -> CertificateView:
+def _certificate_view(session: Session, certificate: Certificate) -> CertificateView:
     event = queries.latest_event(session, certificate.id)
     judge = session.get_one(JudgeRow, certificate.judge_id)
     details = certificate.details
@@ -440,6 +449,6 @@ def _certificate_view(workspace: Workspace, session: Session, certificate: Certi
         recall_relevant=certificate.recall_relevant,
         recall_interval=None if interval is None else (float(interval[0]), float(interval[1])),
         reason=reason,
-        spot_checks=spot_check_view(session, certificate, workspace.scale),
+        spot_checks=spot_check_view(session, certificate),
         created_at=certificate.created_at,
     )

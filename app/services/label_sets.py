@@ -19,6 +19,7 @@ from db.models import LabelSet, LabelSetItem
 from db.queries import training as training_queries
 from db.queries.counts import count_uncertified_curated
 from db.queries.people import person_named
+from db.queries.suspending import suspend_other_scales
 from db.queries.training import CuratedLabel
 from retriever.types import GradedList, LabelledPassage
 
@@ -66,6 +67,7 @@ def freeze(
     Raises:
         NothingToDo: there is nothing to train on yet.
     """
+    suspend_other_scales(session, workspace.scale, workspace.now())
     if judge is None:
         labels = list_trainable(workspace, session, criterion=criterion)
     else:

@@ -241,7 +241,7 @@ def _answer(
         if action in GRADING:
             refresh_state(session, pair_id=lease.pair_id, criterion=lease.criterion, now=now)
             if audited is not None and audited.certificate_id is not None and lease.visibility is Visibility.BLIND:
-                watch(session, certificate_id=audited.certificate_id, scale=workspace.scale, now=now)
+                watch(session, certificate_id=audited.certificate_id, now=now)
         session.delete(lease)
 
 

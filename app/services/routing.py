@@ -13,6 +13,7 @@ from db.enums import Outcome, PolicyKind
 from db.models import Decision, Suggestion
 from db.queries import deciding
 from db.queries.queue import rebuild_queue
+from db.queries.suspending import hold_scale
 
 _DECIDE_EVERY = 1_000
 SENT_BACK = Verdict(Outcome.REJECTED, "a certificate left this pair to people; a bare threshold does not take it back")
@@ -45,6 +46,7 @@ def route(
     The bare threshold keeps no error bound; what it accepts is shown as uncertified. It accepts nothing about which a
     certificate decided before, whichever judge speaks now: that is for people, or for a new certificate.
     """
+    hold_scale(workspace.sessions, workspace.scale, workspace.now())
     policy = policy or bare_policy(workspace)
     counts = {Outcome.ACCEPTED: 0, Outcome.REJECTED: 0}
     with workspace.sessions.begin() as session:

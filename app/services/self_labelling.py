@@ -200,7 +200,9 @@ def _classifier(
 ) -> tuple[SelfLabelClassifier, bool]:
     """The stored classifier of the live model, or one fitted and stored now."""
     with workspace.sessions.read() as session:
-        stored = queries.get_retriever_calibrator(session, model_hash=signals.model_hash, criterion=criterion)
+        stored = queries.get_retriever_calibrator(
+            session, model_hash=signals.model_hash, criterion=criterion, scale=workspace.scale
+        )
         grades = queries.list_blind_grades(session, criterion=criterion)
     if stored is not None and not refit:
         held = SelfLabelClassifier.from_json(stored.parameters["self_labels"])

@@ -34,7 +34,7 @@ def list_soft_targets(workspace: Workspace, session: Session, *, criterion: Crit
         return []
     calibrators = {
         (stored.judge_id, stored.confidence_kind): load_calibrator(stored)
-        for stored in list_calibrators(session, criterion=criterion)
+        for stored in list_calibrators(session, criterion=criterion, scale=workspace.scale)
     }
     if not calibrators:
         return []

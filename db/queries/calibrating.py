@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from annotator.types import ConfidenceKind, Criterion
+from annotator.types import ConfidenceKind, Criterion, Scale
 from db.enums import Split, Visibility
 from db.errors import NotFound
 from db.models import Calibrator, Candidate, JudgeRow, Pair, PairState, Query, QueryCluster, Review, Suggestion
@@ -152,24 +153,40 @@ def main_kind(session: Session, judge_id: int) -> ConfidenceKind | None:
     )
 
 
-def get_calibrator(session: Session, *, judge_id: int, kind: ConfidenceKind, criterion: Criterion) -> Calibrator | None:
-    """The newest calibrator of a judge and kind, which is the one that holds; None: uncalibrated."""
-    return session.scalar(
+def get_calibrator(
+    session: Session, *, judge_id: int, kind: ConfidenceKind, criterion: Criterion, scale: Scale
+) -> Calibrator | None:
+    """The newest calibrator of a judge and kind, which is the one that holds; None: uncalibrated.
+
+    One that was fitted on another scale counts as none.
+    """
+    newest = session.scalar(
         sa.select(Calibrator)
         .where(Calibrator.judge_id == judge_id, Calibrator.confidence_kind == kind, Calibrator.criterion == criterion)
         .order_by(Calibrator.id.desc())
         .limit(1)
     )
+    return newest if newest is not None and is_of_scale(newest, scale) else None
 
 
-def list_calibrators(session: Session, *, criterion: Criterion) -> list[Calibrator]:
-    """The calibrator that holds for each judge and kind."""
+def is_of_scale(stored: Calibrator, scale: Scale) -> bool:
+    """Whether a calibrator was fitted on that scale; one that cannot be read is left to whoever reads it."""
+    try:
+        fitted = json.loads(str(stored.parameters.get("calibrator", "")))
+    except ValueError:
+        return True
+    return (fitted.get("max_grade"), fitted.get("relevant_from")) == (scale.max_grade, scale.relevant_from)
+
+
+def list_calibrators(session: Session, *, criterion: Criterion, scale: Scale) -> list[Calibrator]:
+    """The calibrator that holds for each judge and kind, as `get_calibrator` says."""
     newest = (
         sa.select(sa.func.max(Calibrator.id))
         .where(Calibrator.criterion == criterion)
         .group_by(Calibrator.judge_id, Calibrator.confidence_kind)
     )
-    return list(session.scalars(sa.select(Calibrator).where(Calibrator.id.in_(newest)).order_by(Calibrator.id)))
+    found = session.scalars(sa.select(Calibrator).where(Calibrator.id.in_(newest)).order_by(Calibrator.id))
+    return [stored for stored in found if is_of_scale(stored, scale)]
 
 
 def median_seconds(session: Session, *, criterion: Criterion, at_most: float) -> tuple[float | None, int]:

@@ -9,7 +9,7 @@ from datetime import datetime
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from annotator.types import Criterion, JudgeKind
+from annotator.types import Criterion, JudgeKind, Scale
 from db.enums import LabelSource, Split, Visibility
 from db.models import (
     Batch,
@@ -29,6 +29,7 @@ from db.models import (
     Suggestion,
 )
 from db.queries.audits import is_open, is_suspended, locked_pairs, open_batch_pairs
+from db.queries.calibrating import is_of_scale
 from db.queries.standing import GRADING, locked_states, standing_reviews
 from db.queries.suspending import suspend_certificates, void_batches
 
@@ -219,15 +220,18 @@ def suspend_self_labels(session: Session, *, reason: str, now: datetime) -> int:
     return suspend_certificates(session, certificates, reason=reason, now=now)
 
 
-def get_retriever_calibrator(session: Session, *, model_hash: str, criterion: Criterion) -> Calibrator | None:
-    """The newest calibrator of a retriever judge of that live model, with its classifier; None before the first."""
+def get_retriever_calibrator(
+    session: Session, *, model_hash: str, criterion: Criterion, scale: Scale
+) -> Calibrator | None:
+    """The newest calibrator of a retriever judge of that live model and scale, with its classifier; None before it."""
     rows = session.execute(
         sa.select(Calibrator, JudgeRow)
         .join(JudgeRow, JudgeRow.id == Calibrator.judge_id)
         .where(JudgeRow.kind == JudgeKind.RETRIEVER, Calibrator.criterion == criterion)
         .order_by(Calibrator.id.desc())
     )
-    return next((found for found, judge in rows if judge.parameters.get("model_hash") == model_hash), None)
+    of_model = (found for found, judge in rows if judge.parameters.get("model_hash") == model_hash)
+    return next((found for found in of_model if is_of_scale(found, scale)), None)
 
 
 def has_calibrator(session: Session, *, judge_id: int) -> bool:

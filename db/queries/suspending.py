@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from annotator.types import Criterion
+from annotator.types import Criterion, Scale
 from db.enums import CertificateState, Outcome, PolicyKind
 from db.models import (
     Batch,
@@ -23,6 +24,7 @@ from db.models import (
 from db.queries.audits import is_open, is_suspended
 from db.queries.queue import rebuild_queue
 from db.queries.standing import load_suggestions, locked_states, set_decision
+from db.session import Sessions
 
 _IN = 500
 
@@ -169,6 +171,59 @@ def suspend_for_definition(session: Session, query_ids: Collection[int], now: da
     reason = "the definition of a query changed"
     suspend_certificates(session, list(certificates.values()), reason=reason, now=now)
     void_batches(session, list(batches.values()), reason=reason, now=now)
+
+
+def hold_scale(sessions: Sessions, scale: Scale, now: datetime) -> None:
+    """To be called before anything rests on a certificate: those of another scale than the workspace's are suspended.
+
+    Open batches of another scale are closed. Where nothing is of another scale, nothing is written.
+    """
+    with sessions.read() as session:
+        certificates, batches = _of_other_scale(session, scale)
+    if not certificates and not batches:
+        return
+    with sessions.begin() as session:
+        suspend_other_scales(session, scale, now)
+
+
+def suspend_other_scales(session: Session, scale: Scale, now: datetime) -> None:
+    """As `hold_scale`, in a transaction that writes already."""
+    certificates, batches = _of_other_scale(session, scale)
+    for certificate in certificates:
+        suspend_certificates(session, [certificate], reason=_scale_changed(certificate.details, scale), now=now)
+    for batch in batches:
+        void_batches(session, [batch], reason=_scale_changed(batch.plan, scale), now=now)
+
+
+def _of_other_scale(session: Session, scale: Scale) -> tuple[list[Certificate], list[Batch]]:
+    in_force = sa.select(Certificate).where(Certificate.threshold.is_not(None), ~is_suspended())
+    certificates = session.scalars(in_force.order_by(Certificate.id))
+    batches = session.scalars(sa.select(Batch).where(is_open()).order_by(Batch.id))
+    return (
+        [one for one in certificates if _differs(one.details, scale)],
+        [one for one in batches if _differs(one.plan, scale)],
+    )
+
+
+def scale_to_store(scale: Scale) -> dict[str, int]:
+    """What a batch's plan and a certificate's details keep under "scale"."""
+    return {"max_grade": scale.max_grade, "relevant_from": scale.relevant_from}
+
+
+def stored_scale(stored: Mapping[str, Any]) -> Scale | None:
+    """The scale under which a batch's plan or a certificate's details were made; None where they keep none."""
+    found = stored.get("scale")
+    return None if found is None else Scale(int(found["max_grade"]), int(found["relevant_from"]))
+
+
+def _differs(stored: Mapping[str, Any], scale: Scale) -> bool:
+    return stored.get("scale") != scale_to_store(scale)
+
+
+def _scale_changed(stored: Mapping[str, Any], scale: Scale) -> str:
+    old = stored_scale(stored)
+    before = "one that is not stored" if old is None else f"0 to {old.max_grade}, relevant from {old.relevant_from}"
+    return f"the scale changed from {before} to 0 to {scale.max_grade}, relevant from {scale.relevant_from}"
 
 
 def _in_force(criterion: Criterion) -> sa.Select[Certificate]:

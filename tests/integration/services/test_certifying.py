@@ -13,7 +13,8 @@ from sqlalchemy.exc import DBAPIError
 from annotator.judges.local import LocalJudge
 from annotator.routing import BareThreshold
 from annotator.types import Criterion
-from app.bootstrap import Workspace
+from app.bootstrap import Workspace, open_with
+from app.config import settings_from
 from app.errors import Conflict, NotAllowed, NothingToDo
 from app.services import (
     audit_planning,
@@ -472,6 +473,62 @@ def test_a_spot_check_answered_once_stays_answered_as_it_was(any_workspace: Work
     reviewing.grade(workspace, card=again.card, person="Eve", grade=truth)
     assert read() == before
     assert labels.get_pair(workspace, pair_id=pair_id).grade == truth
+
+
+def certified_trainable(workspace: Workspace) -> int:
+    with workspace.sessions.read() as session:
+        rows = label_sets.list_trainable(workspace, session, criterion=Criterion.RELEVANCE)
+        return sum(row.certified and row.review_id is None for row in rows)
+
+
+def test_another_scale_suspends_what_was_certified_under_the_old_one(any_workspace: Workspace) -> None:
+    """One line of the settings turns grade 1 from irrelevant to relevant, and the old bound is still promised."""
+    world = certifiable(any_workspace)
+    issued(world)
+    accepted = accepted_under_certificate(any_workspace)
+    assert accepted
+    with any_workspace.sessions.read() as session:
+        in_force = session.scalars(sa.select(Certificate).where(Certificate.threshold.is_not(None))).all()
+        assert {json.dumps(row.details["scale"], sort_keys=True) for row in in_force} == {
+            '{"max_grade": 3, "relevant_from": 2}'
+        }
+    assert certified_trainable(any_workspace) == len(accepted)
+    lower = with_settings(world, relevant_from=1).workspace
+    routing.route(lower)
+    assert accepted_under_certificate(any_workspace) == set()
+    assert certified_trainable(lower) == 0
+    certificates = certifying.list_certificates(lower)
+    assert "issued" not in {one.state for one in certificates}
+    fallen = next(one for one in certificates if one.state == "suspended")
+    assert fallen.reason == "the scale changed from 0 to 3, relevant from 2 to 0 to 3, relevant from 1"
+    judge_id = calibrating.find_judge(lower, None)
+    assert calibrating.get_calibration(lower, judge_id=judge_id).calibrator_id is None
+    with pytest.raises(NotAllowed, match="uncalibrated"):
+        certifying.freeze(lower, judge_id=judge_id, n=10, person="Olga")
+
+
+def test_a_batch_frozen_on_another_scale_is_closed_and_not_issued(any_workspace: Workspace) -> None:
+    """Answers are read on a scale that the sample, the calibrator and the sides were not made for."""
+    world = certifiable(any_workspace)
+    batch = frozen(world)
+    world.person(at_most=N)
+    higher = with_settings(world, relevant_from=3).workspace
+    with pytest.raises(Conflict, match="the scale changed"):
+        certifying.issue(higher, batch_id=batch.id)
+    (view,) = certifying.list_batches(higher)
+    assert view.state == "closed"
+    assert "the scale changed from 0 to 3, relevant from 2" in view.note
+
+
+def test_a_workspace_opened_on_another_scale_suspends_before_anybody_looks(tmp_path: Path) -> None:
+    """A tool that asks no service first reads labels that nothing certifies any more."""
+    opened = open_with(settings_from(tmp_path / "workspace", {}))
+    issued(certifiable(opened))
+    assert accepted_under_certificate(opened)
+    opened.close()
+    again = open_with(settings_from(tmp_path / "workspace", {"relevant_from": 1}))
+    assert accepted_under_certificate(again) == set()
+    again.close()
 
 
 def test_a_bare_threshold_decides_nothing_that_a_certificate_decided(any_workspace: Workspace) -> None:
