@@ -115,7 +115,7 @@ def worker(
         False
     ),
 ) -> None:
-    """Do the long work (retraining) until stopped; `relabel serve` starts one by itself.
+    """Do the long work (retraining, label jobs) until stopped; `relabel serve` starts one by itself.
 
     Example: DATABASE_URL=postgresql://… relabel worker
     """
