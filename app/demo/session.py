@@ -6,14 +6,16 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
-from app.bootstrap import Workspace, judge_host, make_judge
+from app.bootstrap import Workspace, judge_host
 from app.demo.loading import AuditReport, load, simulate_audits
+from app.errors import AppError, NothingToDo
 from app.jobs import training
-from app.services import evaluating, labelling, pooling, routing, runs
-from app.services.call_ledger import DatabaseLedger
+from app.services import evaluating, label_jobs, pooling, routing, runs
 from app.services.indexing import Progress, ensure_live_model
+from app.services.label_views import LabelJobView
 from app.services.promotion import get_live_view
 from app.services.views import RunView
+from db.enums import RunStatus
 
 Bar = Callable[[str], AbstractContextManager[Progress]]
 Say = Callable[[str], None]
@@ -21,7 +23,11 @@ SEEDS = (0, 1, 2)
 
 
 def prepare(workspace: Workspace, *, bar: Bar, say: Say, limit: int | None = None) -> None:
-    """Corpus, questions, candidates, proposals, decisions and the base model's held-out figures."""
+    """Corpus, questions, candidates, proposals, decisions and the base model's held-out figures.
+
+    Raises:
+        AppError: the proposals were stopped or no further call could be made; what came before is stored and decided.
+    """
     with bar("Passages from this Python") as progress:
         loaded = load(workspace, limit=limit, on_passages=progress)
     say(f"  {loaded.passages:,} passages ({loaded.new_passages:,} new), {loaded.new_questions} new questions")
@@ -32,14 +38,15 @@ def prepare(workspace: Workspace, *, bar: Bar, say: Say, limit: int | None = Non
     host = judge_host(workspace.settings)
     if host is not None:
         say(f"  The passages are sent to {host} ({workspace.settings.llm_model}).")
-    with DatabaseLedger(workspace) as ledger, bar("Proposals") as progress:
-        judge = make_judge(workspace.settings, workspace.scale, ledger)
-        labelled = labelling.label(workspace, judge, ledger=ledger, on_progress=progress)
-    certified = "" if judge.identity.certifiable else "; it is no LLM and its labels are uncertified"
-    say(f"  {labelled.proposed:,} new proposals by {labelled.judge}{certified}")
+    ended = _propose(workspace, bar=bar, say=say)
     with bar("Decisions") as progress:
         routed = routing.route(workspace, on_progress=progress)
     say(f"  {routed.accepted:,} accepted now (uncertified), {routed.waiting:,} wait in the audit queue")
+    if ended is not None and ended.status is not RunStatus.DONE:
+        raise AppError(
+            f"label job {ended.id} is {ended.status}: {ended.message}",
+            user_message=f"{ended.message or 'The proposals were stopped.'} Run the demo again to go on.",
+        )
     live = get_live_view(workspace)
     if live is None or live.evaluation is None:
         with bar("Measuring the base model") as progress:
@@ -48,6 +55,20 @@ def prepare(workspace: Workspace, *, bar: Bar, say: Say, limit: int | None = Non
     if live is not None and live.evaluation is not None:
         figures = ", ".join(f"{m.name} {m.value:.4f}" for m in live.evaluation.measures)
         say(f"  {live.name} on {live.evaluation.n_queries} held-out questions: {figures}")
+
+
+def _propose(workspace: Workspace, *, bar: Bar, say: Say) -> LabelJobView | None:
+    """The label job that ran here, well or not, or None where every candidate is labelled."""
+    try:
+        job_id = label_jobs.create_here(workspace, person="demo").job_id
+    except NothingToDo:
+        say("  no new proposals: every candidate has one")
+        return None
+    with bar("Proposals") as progress:
+        view, labelled = label_jobs.run_here(workspace, job_id, on_progress=progress)
+    certified = "" if labelled.certifiable else "; it is no LLM and its labels are uncertified"
+    say(f"  {labelled.proposed:,} new proposals by {view.judge}{certified}")
+    return view
 
 
 @dataclass(frozen=True, slots=True)

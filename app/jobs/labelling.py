@@ -13,6 +13,7 @@ from app.bootstrap import Workspace
 from app.errors import NothingToDo
 from app.jobs.durable import LABEL_QUEUE, enqueue
 from app.services import label_jobs
+from app.services.held_jobs import JobHeld
 from app.services.label_jobs import Asked
 from db.enums import RunStatus
 
@@ -62,8 +63,11 @@ def register(workspace: Workspace) -> None:
     """Makes the label jobs of this workspace known to DBOS; call before it is launched."""
 
     @DBOS.step(name="label chunk")
-    def chunk(job_id: int) -> bool:
-        return label_jobs.work_step(workspace, job_id)
+    def chunk(job_id: int, mine: str) -> bool:
+        try:
+            return label_jobs.work_step(workspace, job_id, workflow_id=mine)
+        except JobHeld:  # somebody still works on it: look again
+            return True
 
     @DBOS.step(name="decide")
     def decide(job_id: int) -> int:
@@ -72,8 +76,9 @@ def register(workspace: Workspace) -> None:
     @DBOS.workflow(name=WORKFLOW)
     def label(job_id: int) -> str:
         ended: Exception | None = None
+        mine = DBOS.workflow_id or ""
         try:
-            while chunk(job_id):
+            while chunk(job_id, mine):
                 pass
         except Exception as exc:
             ended = exc
@@ -83,10 +88,10 @@ def register(workspace: Workspace) -> None:
         except Exception as exc:
             ended = ended or exc
         if ended is None:
-            return str(label_jobs.finish(workspace, job_id, RunStatus.DONE))
+            return str(label_jobs.finish(workspace, job_id, RunStatus.DONE, workflow_id=mine))
         known = isinstance(ended, label_jobs.OUR_ERRORS)
         _log.warning("label job %s stopped: %s", job_id, ended, exc_info=None if known else ended)
-        return str(label_jobs.close_after(workspace, job_id, ended))
+        return str(label_jobs.close_after(workspace, job_id, ended, workflow_id=mine))
 
 
 def resume(workspace: Workspace) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 from filelock import FileLock, Timeout
 
@@ -11,6 +11,7 @@ from annotator.types import JudgeIdentity
 from app.bootstrap import Workspace
 from app.errors import Conflict
 from app.services.call_ledger import DatabaseLedger
+from app.services.held_jobs import held
 from app.services.label_jobs import caps
 from db.enums import RunStatus
 from db.models import LabelJob
@@ -37,10 +38,10 @@ def charged_to_a_job(
         InputInvalid: a cap is not positive, or in dollars where the price is unknown.
     """
     try:
-        held = FileLock(workspace.settings.workspace / f".{kind}.lock").acquire(timeout=0)
+        alone = FileLock(workspace.settings.workspace / f".{kind}.lock").acquire(timeout=0)
     except Timeout as exc:
         raise Conflict(f"another process does this already: {kind}") from exc
-    with held:
+    with alone, ExitStack() as working:
         with workspace.sessions.begin() as session:
             now = workspace.now()
             judge = ensure_judge(session, identity, now=now)
@@ -54,6 +55,8 @@ def charged_to_a_job(
             job.token_cap, job.cost_cap_usd = token_cap, cost_cap_usd
             session.flush()
             job_id = job.id
+            # Before anybody can see it run, or it would look left behind.
+            working.enter_context(held(workspace, job_id))
         ledger.charge_to(job_id)
         try:
             yield job_id

@@ -8,19 +8,17 @@ new one.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from filelock import FileLock, Timeout
-
-from annotator.errors import AnnotatorError, CapReached
+from annotator.errors import AnnotatorError
 from annotator.judges.call_ledger import InMemoryCallLedger
 from app.bootstrap import Workspace, judge_host, make_judge
 from app.errors import AppError, Conflict, InputInvalid, NothingToDo
 from app.services.call_ledger import DatabaseLedger
+from app.services.held_jobs import HERE, JobHeld, close_left_behind, held, here_id, is_left_behind
 from app.services.indexing import Progress
 from app.services.judge_knowledge import known_to
 from app.services.label_views import FailureView, LabelJobView
@@ -34,8 +32,6 @@ from db.queries import labelling as label_queries
 from db.queries.people import person_named
 
 OUR_ERRORS = (AppError, AnnotatorError, DbError)
-HERE = "here-"
-"""How the workflow id begins of a job that its own process works on, without the queue."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +76,7 @@ def create(
         job = label_queries.get_unfinished_job(session, judge_id=row.id)
         before = job or (label_queries.get_job_of_last_failure(session, judge_id=row.id) if only_failed else None)
         token_cap, cost_cap_usd = caps(workspace, token_cap=token_cap, cost_cap_usd=cost_cap_usd, before=before)
-        if job is not None and job.status.is_active and not _abandoned(workspace, job):
+        if job is not None and job.status.is_active and not is_left_behind(workspace, job):
             if capped:
                 job.token_cap, job.cost_cap_usd = token_cap, cost_cap_usd
             return Asked(job.id, job.workflow_id or "", new=False)
@@ -95,7 +91,7 @@ def create(
             "failures_before": label_queries.last_failure(session),
         }
         job.token_cap, job.cost_cap_usd = token_cap, cost_cap_usd
-        job.workflow_id = f"{HERE if here else 'label-'}{secrets.token_hex(8)}"
+        job.workflow_id = here_id() if here else f"label-{secrets.token_hex(8)}"
         job.status, job.message, job.cancel_requested = RunStatus.QUEUED, "", False
         job.finished_at, job.heartbeat_at = None, now
         job.person_id = person_named(session, person, now=now).id
@@ -147,49 +143,19 @@ def caps(
     return token_cap, cost_cap_usd
 
 
-def _abandoned(workspace: Workspace, job: LabelJob) -> bool:
-    """Whether a job that its own process worked on was left behind: nobody holds its lock."""
-    if not (job.workflow_id or "").startswith(HERE):
-        return False
-    try:
-        with _held(workspace, job.id):
-            return True
-    except Conflict:
-        return False
-
-
-@contextmanager
-def _held(workspace: Workspace, job_id: int, *, timeout: float = 0) -> Iterator[None]:
-    """One process at a time works on a job in this directory; the system lets go of the lock when it dies.
-
-    Raises:
-        Conflict: another process works on it.
-    """
-    folder = workspace.settings.workspace / ".callers"
-    folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder / f"job-{job_id}.held")
-    try:
-        lock.acquire(timeout=timeout)
-    except Timeout as exc:
-        raise Conflict(
-            f"{lock.lock_file} is held", user_message=f"Another process is working on label job {job_id}."
-        ) from exc
-    try:
-        yield
-    finally:
-        lock.release()
-
-
 def run_here(
     workspace: Workspace, job_id: int, *, on_progress: Progress | None = None
 ) -> tuple[LabelJobView, LabelReport]:
     """Works on a job in this process until it is over, well or not: how it is then, and what was done now.
 
+    A job that waits for a worker, and none runs, is this process's from now on.
+
     Raises:
-        Conflict: another process works on it.
+        Conflict: another process works on it, or a living worker has it in hand.
     """
     report: LabelReport | None = None
-    with _held(workspace, job_id):
+    with held(workspace, job_id):
+        _take_over(workspace, job_id)
         try:
             report = _work(workspace, job_id, on_progress=on_progress, chunks=None)[1]
         except BaseException as exc:
@@ -202,15 +168,38 @@ def run_here(
     return view, report or LabelReport(view.judge, True, 0, 0, 0, 0, 0, None)
 
 
-def work_step(workspace: Workspace, job_id: int) -> bool:
+def _take_over(workspace: Workspace, job_id: int) -> None:
+    """Makes a worker's job this process's; the worker's workflow finds another id than its own and leaves it alone."""
+    with workspace.sessions.begin() as session:
+        job = session.get_one(LabelJob, job_id, with_for_update=True)
+        if not job.status.is_active or (job.workflow_id or HERE).startswith(HERE):
+            return
+        if worker_alive(workspace, session):
+            raise Conflict(
+                f"label job {job_id} is a living worker's",
+                user_message=f"The worker has label job {job_id} in hand, for the same judge. Follow it on the "
+                "Labelling screen, or stop it there and run this again.",
+            )
+        job.workflow_id = here_id()
+
+
+def work_step(workspace: Workspace, job_id: int, *, workflow_id: str | None = None) -> bool:
     """Labels one chunk of a job for a worker; returns whether there is more to do. A repeated step does the rest only.
 
     Raises:
         JudgeUnavailable, CapReached: no further call can be made; what came before is stored.
-        JobCancelled: somebody asked it to stop.
+        JobCancelled: somebody asked it to stop, or it is no longer this workflow's.
+        JobHeld: another process still works on it after a minute.
     """
-    with _held(workspace, job_id, timeout=60):
-        return _work(workspace, job_id, chunks=1)[0]
+    with workspace.sessions.read() as session:
+        _check_owner(session.get_one(LabelJob, job_id), workflow_id)
+    with held(workspace, job_id, timeout=60):
+        return _work(workspace, job_id, chunks=1, workflow_id=workflow_id)[0]
+
+
+def _check_owner(job: LabelJob, workflow_id: str | None) -> None:
+    if workflow_id is not None and job.workflow_id != workflow_id:
+        raise JobCancelled(f"label job {job.id} is no longer that of {workflow_id}")
 
 
 def decide_step(workspace: Workspace, job_id: int) -> int:
@@ -225,9 +214,14 @@ class JobCancelled(AppError):
 
 
 def _work(
-    workspace: Workspace, job_id: int, *, chunks: int | None, on_progress: Progress | None = None
+    workspace: Workspace,
+    job_id: int,
+    *,
+    chunks: int | None,
+    on_progress: Progress | None = None,
+    workflow_id: str | None = None,
 ) -> tuple[bool, LabelReport]:
-    job = _enter(workspace, job_id)
+    job = _enter(workspace, job_id, workflow_id)
     ledger = DatabaseLedger(workspace, job_id=job_id)
     with ledger:
         judge = make_judge(
@@ -252,9 +246,10 @@ def _work(
     return more, tally.report(judge)
 
 
-def _enter(workspace: Workspace, job_id: int) -> LabelJob:
+def _enter(workspace: Workspace, job_id: int, workflow_id: str | None) -> LabelJob:
     with workspace.sessions.begin() as session:
         job = session.get_one(LabelJob, job_id, with_for_update=True)
+        _check_owner(job, workflow_id)
         if job.cancel_requested or not job.status.is_active:
             raise JobCancelled(f"job {job_id} is {job.status}")
         job.status, job.heartbeat_at = RunStatus.RUNNING, workspace.now()
@@ -266,29 +261,39 @@ def _cancelled(workspace: Workspace, job_id: int) -> bool:
         return session.get_one(LabelJob, job_id).cancel_requested
 
 
-def close_after(workspace: Workspace, job_id: int, exc: BaseException) -> RunStatus:
-    """Closes a job that an error ended: with a message for people; whatever it was, the job does not look alive."""
+def close_after(
+    workspace: Workspace, job_id: int, exc: BaseException, *, workflow_id: str | None = None
+) -> RunStatus | None:
+    """Closes a job that an error ended, with a message for people, so that it does not look alive; see `finish`.
+
+    A job that another process works on is not closed: that process will.
+    """
+    if isinstance(exc, JobHeld):
+        return None
     if isinstance(exc, (JobCancelled, KeyboardInterrupt)):
-        return finish(workspace, job_id, RunStatus.CANCELLED)
-    if isinstance(exc, CapReached):
-        return finish(workspace, job_id, RunStatus.FAILED, exc.user_message)
-    if isinstance(exc, OUR_ERRORS):
-        return finish(workspace, job_id, RunStatus.FAILED, exc.user_message)
-    return finish(workspace, job_id, RunStatus.FAILED, f"Something unexpected: {type(exc).__name__}: {exc}")
+        return finish(workspace, job_id, RunStatus.CANCELLED, workflow_id=workflow_id)
+    said = f"Something unexpected: {type(exc).__name__}: {exc}"
+    message = exc.user_message if isinstance(exc, OUR_ERRORS) else said
+    return finish(workspace, job_id, RunStatus.FAILED, message, workflow_id=workflow_id)
 
 
-def finish(workspace: Workspace, job_id: int, status: RunStatus, message: str = "") -> RunStatus:
-    """Closes a job: done, failed with a message for the screen, or cancelled. A closed job stays closed."""
+def finish(
+    workspace: Workspace, job_id: int, status: RunStatus, message: str = "", *, workflow_id: str | None = None
+) -> RunStatus:
+    """Closes a job: done, failed with a message for the screen, or cancelled; returns how it is then.
+
+    A closed job stays closed, and one that is no longer that of the workflow named stays as it is.
+    """
     with workspace.sessions.begin() as session:
         job = session.get_one(LabelJob, job_id, with_for_update=True)
-        if job.status.is_active:
+        if job.status.is_active and workflow_id in (None, job.workflow_id):
             job.status, job.finished_at = status, workspace.now()
             job.message = message or job.message
         return job.status
 
 
 def request_cancel(workspace: Workspace, *, job_id: int, person: str) -> None:
-    """Asks a job to stop; one that nobody has begun stops at once. A finished job stays as it is.
+    """Asks a job to stop; one that nobody works on stops at once. A finished job stays as it is.
 
     Raises:
         NotFound: there is no such job.
@@ -299,16 +304,17 @@ def request_cancel(workspace: Workspace, *, job_id: int, person: str) -> None:
             raise NotFound(f"there is no label job {job_id}")
         if job.status.is_active:
             job.cancel_requested, job.message = True, f"cancelled by {person}"
-            if job.status is RunStatus.QUEUED:
+            if job.status is RunStatus.QUEUED or is_left_behind(workspace, job):
                 job.status, job.finished_at = RunStatus.CANCELLED, workspace.now()
 
 
 def get_job(workspace: Workspace, *, job_id: int) -> LabelJobView:
-    """A job as it is now.
+    """A job as it is now; one whose process is gone is closed first.
 
     Raises:
         NotFound: there is no such job.
     """
+    close_left_behind(workspace)
     with workspace.sessions.read() as session:
         job = session.get(LabelJob, job_id)
         if job is None:
@@ -318,7 +324,8 @@ def get_job(workspace: Workspace, *, job_id: int) -> LabelJobView:
 
 
 def list_jobs(workspace: Workspace, *, limit: int = 20) -> tuple[LabelJobView, ...]:
-    """Jobs, newest first."""
+    """Jobs, newest first; those whose process is gone are closed first."""
+    close_left_behind(workspace)
     with workspace.sessions.read() as session:
         alive = worker_alive(workspace, session)
         found = label_queries.list_jobs(session, limit=limit)

@@ -5,22 +5,26 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import sqlalchemy as sa
+from dbos import DBOSClient, DBOSPortableJSONSerializer
 
 from annotator.types import SuggestionStatus
 from app.bootstrap import Workspace, open_workspace
 from app.jobs import labelling
 from app.services import label_jobs
 from app.services.creating import create_workspace
+from app.services.label_views import LabelJobView
 from builders import TOPICS, add_candidates, add_corpus
 from db.enums import RunStatus, SpendState
 from db.models import PairState, SpendEntry, Suggestion
-from servers.scripted_llm import ScriptedLLM, good, slow
+from db.session import normalise_url
+from servers.scripted_llm import Behaviour, Request, ScriptedLLM, good, slow
 
 ROOT = Path(__file__).resolve().parents[3]
 PATIENCE = 150.0
@@ -83,4 +87,42 @@ def test_a_killed_worker_goes_on_and_only_calls_under_way_are_made_again(tmp_pat
         lost = session.scalar(sa.select(sa.func.count()).where(SpendEntry.state == SpendState.RESERVED)) or 0
     assert len(valid) == len(set(valid)) == N_PAIRS
     assert len(server.requests) - N_PAIRS <= lost
+    opened.close()
+
+
+def test_a_worker_leaves_a_job_alone_that_was_taken_over_here(tmp_path: Path) -> None:
+    """`relabel label` takes up what was queued; the worker then starts and marks the running job as failed."""
+    create_workspace(tmp_path / "w", name="taken over")
+    opened = open_workspace(tmp_path / "w")
+    add_corpus(opened, topics=TOPICS[:2])
+    add_candidates(opened, topics=TOPICS[:2])
+    go = threading.Event()
+
+    def answer(_: Request) -> Behaviour:
+        assert go.wait(PATIENCE)
+        return good(grade=2)
+
+    with ScriptedLLM(answer) as server:
+        settings = opened.settings.model_copy(update={"openai_base_url": server.base_url, "llm_model": "scripted"})
+        workspace = replace(opened, settings=settings)
+        asked = labelling.start(workspace, person="Ada")
+        ended: list[LabelJobView] = []
+        here = threading.Thread(target=lambda: ended.append(label_jobs.run_here(workspace, asked.job_id)[0]))
+        here.start()
+        until(lambda: label_jobs.get_job(workspace, job_id=asked.job_id).status is RunStatus.RUNNING)
+        process = worker(workspace, server)
+        client = DBOSClient(
+            system_database_url=normalise_url(settings.jobs_database), serializer=DBOSPortableJSONSerializer()
+        )
+        try:
+            until(lambda: client.retrieve_workflow(asked.workflow_id).get_status().status == "SUCCESS")
+            assert label_jobs.get_job(workspace, job_id=asked.job_id).status is RunStatus.RUNNING
+        finally:
+            go.set()
+            here.join()
+            client.destroy()
+            process.terminate()
+            process.wait()
+        assert (ended[0].status, ended[0].done, ended[0].message) == (RunStatus.DONE, 12, "")
+        assert len(server.requests) == 12
     opened.close()

@@ -10,15 +10,19 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from annotator.types import JudgeFailure, Proposal, SuggestionStatus, Usage
+from annotator.judges.local import LocalJudge
+from annotator.types import Criterion, JudgeFailure, JudgeIdentity, JudgeKind, Proposal, SuggestionStatus, Usage
 from app.bootstrap import Workspace
 from app.errors import Conflict, InputInvalid, NothingToDo
 from app.jobs import labelling as label_queue
-from app.services import costs, label_jobs, label_plans, routing
+from app.services import costs, label_jobs, label_plans, labelling, routing, runs
+from app.services.call_ledger import DatabaseLedger
+from app.services.charged_calls import charged_to_a_job
+from app.services.held_jobs import JobHeld, held
 from app.services.label_jobs import run_here
 from app.services.label_views import LabelJobView
 from app.services.labelling import LabelReport, store_results
-from builders import TOPICS, add_candidates, add_corpus, pair_ids
+from builders import TOPICS, Clock, add_candidates, add_corpus, pair_ids, with_clock
 from db.enums import RunStatus
 from db.models import JudgeRow, LabelJob, SpendEntry, Suggestion
 from servers.scripted_llm import COMPLETION_TOKENS, PROMPT_TOKENS, Behaviour, Request, ScriptedLLM, fails, good
@@ -194,9 +198,119 @@ def test_a_job_that_its_own_process_left_behind_goes_on_with_its_budget(pooled: 
     left = label_jobs.create_here(pooled, person="Ada", token_cap=100_000)
     again = label_jobs.create_here(pooled, person="Ada", token_cap=100_000)
     assert again.job_id == left.job_id
-    with label_jobs._held(pooled, left.job_id), pytest.raises(Conflict, match="held"):
+    with held(pooled, left.job_id), pytest.raises(Conflict, match="held"):
         run_here(pooled, left.job_id)
     assert run_here(pooled, again.job_id)[0].status is RunStatus.DONE
+
+
+def leave_behind(workspace: Workspace, job_id: int) -> None:
+    """The job as a process leaves it that is killed: it runs, and its lock file is there and held by nobody."""
+    with workspace.sessions.begin() as session:
+        job = session.get_one(LabelJob, job_id)
+        job.status, job.finished_at = RunStatus.RUNNING, None
+    folder = workspace.settings.workspace / ".callers"
+    folder.mkdir(exist_ok=True)
+    (folder / f"job-{job_id}.held").touch()
+
+
+def test_a_job_whose_process_was_killed_is_closed_when_somebody_looks(pooled: Workspace) -> None:
+    """A row that says running for ever, and that the screen can neither start nor stop nor replace."""
+    left = label_jobs.create_here(pooled, person="Ada", token_cap=100_000).job_id
+    leave_behind(pooled, left)
+    with held(pooled, left):
+        assert label_jobs.list_jobs(pooled)[0].status is RunStatus.RUNNING
+    (view,) = label_jobs.list_jobs(pooled)
+    assert (view.status, "ended" in view.message) == (RunStatus.FAILED, True)
+    again = label_jobs.create(pooled, person="Bob")
+    assert label_jobs.get_queued(pooled) == ((left, again.workflow_id),)
+
+
+def test_a_job_left_behind_is_stopped_at_once_and_replaced_at_once(pooled: Workspace) -> None:
+    """The Stop button waits for a process that is dead."""
+    left = label_jobs.create_here(pooled, person="Ada").job_id
+    leave_behind(pooled, left)
+    label_jobs.request_cancel(pooled, job_id=left, person="Bob")
+    assert label_jobs.get_job(pooled, job_id=left).status is RunStatus.CANCELLED
+    leave_behind(pooled, left)
+    with pooled.sessions.begin() as session:
+        session.get_one(LabelJob, left).workflow_id = None
+    assert label_jobs.create(pooled, person="Bob").job_id == left
+    assert [job_id for job_id, _ in label_jobs.get_queued(pooled)] == [left]
+
+
+def test_a_job_of_another_directory_is_left_alone_while_it_gives_signs_of_life(pooled: Workspace) -> None:
+    """Two machines share a database, and looking on one ends what the other does."""
+    clock = Clock()
+    workspace = with_clock(pooled, clock)
+    job_id = label_jobs.create_here(workspace, person="Ada").job_id
+    with workspace.sessions.begin() as session:
+        session.get_one(LabelJob, job_id).status = RunStatus.RUNNING
+    assert label_jobs.get_job(workspace, job_id=job_id).status is RunStatus.RUNNING
+    clock.pass_minutes(3)
+    assert label_jobs.get_job(workspace, job_id=job_id).status is RunStatus.FAILED
+
+
+def test_a_labelling_that_is_interrupted_closes_its_job(pooled: Workspace) -> None:
+    """Ctrl-C leaves a job that looks alive."""
+
+    def interrupt() -> bool:
+        (view,) = label_jobs.list_jobs(pooled)
+        assert view.status is RunStatus.RUNNING
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        labelling.label(pooled, LocalJudge(pooled.scale), should_cancel=interrupt)
+    assert [view.status for view in label_jobs.list_jobs(pooled)] == [RunStatus.CANCELLED]
+
+
+def test_calls_beside_labelling_whose_process_was_killed_do_not_run_for_ever(pooled: Workspace) -> None:
+    """A measurement that was killed is shown as running, and its next one cannot tell."""
+    identity = JudgeIdentity("m/p", JudgeKind.LLM, "m", "v", Criterion.RELEVANCE, False, {})
+
+    def charged() -> int:
+        with (
+            DatabaseLedger(pooled) as ledger,
+            charged_to_a_job(pooled, ledger, identity, kind="test", n=1, cap_tokens=1_000) as job_id,
+        ):
+            assert label_jobs.get_job(pooled, job_id=job_id).status is RunStatus.RUNNING
+        return job_id
+
+    job_id = charged()
+    leave_behind(pooled, job_id)
+    assert label_jobs.get_job(pooled, job_id=job_id).status is RunStatus.FAILED
+    assert charged() == job_id
+    assert label_jobs.get_job(pooled, job_id=job_id).status is RunStatus.DONE
+
+
+def test_a_queued_job_that_no_worker_lives_for_is_taken_over_whole(pooled: Workspace) -> None:
+    """The worker comes back, finds the job at work elsewhere, and marks it as failed."""
+    asked = label_jobs.create(pooled, person="Ada")
+    same = label_jobs.create_here(pooled, person="Bob")
+    assert same.job_id == asked.job_id
+    seen: list[RunStatus] = []
+
+    def worker_comes_back(done: int, total: int) -> None:
+        with pytest.raises(label_jobs.JobCancelled) as refused:
+            label_jobs.work_step(pooled, asked.job_id, workflow_id=asked.workflow_id)
+        label_jobs.close_after(pooled, asked.job_id, refused.value, workflow_id=asked.workflow_id)
+        label_jobs.close_after(pooled, asked.job_id, JobHeld("held"))
+        seen.append(label_jobs.get_job(pooled, job_id=asked.job_id).status)
+
+    view, report = run_here(pooled, same.job_id, on_progress=worker_comes_back)
+    assert set(seen) == {RunStatus.RUNNING}
+    assert (view.status, report.proposed, view.message) == (RunStatus.DONE, N_PAIRS, "")
+    assert label_jobs.get_queued(pooled) == ()
+
+
+def test_a_job_that_a_living_worker_has_in_hand_is_not_taken_over(pooled: Workspace, server: ScriptedLLM) -> None:
+    """Two processes work on one job, and each ends the other's."""
+    runs.beat(pooled)
+    asked = label_jobs.create(pooled, person="Ada")
+    with pytest.raises(Conflict) as refused:
+        run_here(pooled, label_jobs.create_here(pooled, person="Bob").job_id)
+    assert "The worker has label job" in refused.value.user_message
+    assert label_jobs.get_queued(pooled) == ((asked.job_id, asked.workflow_id),)
+    assert server.requests == []
 
 
 def test_a_cancelled_job_stops_and_can_go_on(pooled: Workspace, server: ScriptedLLM) -> None:

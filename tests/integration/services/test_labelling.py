@@ -99,7 +99,7 @@ def test_a_judge_that_breaks_midway_keeps_what_it_said_and_is_asked_only_for_the
     assert (report.proposed, len(judge.asked), count(pooled, Suggestion)) == (11, 11, N_PAIRS)
     with pooled.sessions.read() as session:
         jobs = session.scalars(sa.select(LabelJob).order_by(LabelJob.id)).all()
-        assert [(job.n_pairs, job.finished_at is None) for job in jobs] == [(18, True), (11, False)]
+        assert [(job.n_pairs, str(job.status)) for job in jobs] == [(18, "failed"), (11, "done")]
 
 
 def test_labelling_stops_on_request_with_everything_stored(pooled: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
