@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import secrets
+
 import openai
 
-from annotator.judges.call_ledger import InMemoryCallLedger
+from annotator.judges.call_ledger import CallLedger, InMemoryCallLedger
 from annotator.judges.capabilities import Capabilities
-from annotator.judges.chat import ChatModel, ChatRequest
+from annotator.judges.chat import ChatModel, ChatRequest, Price
 from annotator.judges.server_features import Features
 from annotator.prompts.loader import Message
 from annotator.reply_json import ReplyUnreadable, read_object
+from annotator.types import Criterion, JudgeIdentity, JudgeKind
 
 PROBE_TOKENS = 2_000
 """Room for the reply of a model that thinks before it answers; others use about ten tokens of it."""
@@ -27,27 +30,44 @@ _SCHEMA = {
 }
 
 
+def probe_identity(model: str) -> JudgeIdentity:
+    """Whom the calls of a probe are charged to; it judges nothing."""
+    return JudgeIdentity(
+        name=f"{model}/probe",
+        kind=JudgeKind.LLM,
+        model=model,
+        prompt_version=PROBE_VERSION,
+        criterion=Criterion.RELEVANCE,
+        certifiable=False,
+        parameters={"temperature": 0, "max_completion_tokens": PROBE_TOKENS},
+    )
+
+
 def probe_request() -> ChatRequest:
-    """The one small call of a probe."""
+    """The one small call of a probe, never twice the same to a ledger: no stored reply may answer it."""
     return ChatRequest(
         messages=_MESSAGES,
         schema=_SCHEMA,
         schema_name="probe",
-        prompt_version=PROBE_VERSION,
+        prompt_version=f"{PROBE_VERSION} {secrets.token_hex(8)}",
         max_completion_tokens=PROBE_TOKENS,
     )
 
 
-async def probe(client: openai.AsyncOpenAI, *, model: str) -> Capabilities:
+async def probe(
+    client: openai.AsyncOpenAI, *, model: str, ledger: CallLedger | None = None, price: Price | None = None
+) -> Capabilities:
     """What the model can do: one call, repeated with less where the server refuses a part, and a look at its listing.
 
-    Nothing is stored and no earlier reply is used: an answer from last week says nothing of today's server.
+    The call goes through the ledger, where there is one. No earlier reply is used: an answer from last week says
+    nothing of today's server.
 
     Raises:
         CallFailed: no reply came.
         JudgeUnavailable: the server refuses the key, the model or the account.
+        CapReached: the ledger's job may not spend what the call could cost.
     """
-    chat = ChatModel(client, model=model, ledger=InMemoryCallLedger(), concurrency=1)
+    chat = ChatModel(client, model=model, ledger=ledger or InMemoryCallLedger(), concurrency=1, price=price)
     async with chat.session() as session:
         reply = (await session.ask(probe_request())).reply
     features = chat.features

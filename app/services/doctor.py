@@ -14,8 +14,10 @@ import sqlalchemy as sa
 
 from annotator.errors import JudgeUnavailable
 from annotator.judges.capabilities import Capabilities
-from app.bootstrap import Workspace, judge_host, make_llm_client
+from app.bootstrap import Workspace, judge_host, make_chat, make_llm_client
 from app.errors import SettingsInvalid
+from app.services.call_ledger import DatabaseLedger
+from app.services.charged_calls import charged_to_a_job
 from app.services.judge_knowledge import get_capabilities, store_capabilities
 from app.services.runs import is_worker_alive
 from db.session import current_revision
@@ -54,17 +56,37 @@ def examine(workspace: Workspace) -> tuple[Check, ...]:
 def probe(workspace: Workspace) -> Capabilities:
     """What the workspace's LLM can do, found out by one small call and kept for whoever calls it from now on.
 
+    The call is charged to a job of its own, under the caps of the settings.
+
     Raises:
         SettingsInvalid: no LLM is set.
+        Conflict: another process probes in this workspace.
+        CapReached: the call could cost more than the caps of the settings allow.
+        InputInvalid: the settings have a cap in dollars and no price.
         JudgeUnavailable: no reply came, or the server refuses the key, the model or the account.
     """
     from annotator.judges.chat import CallFailed
     from annotator.judges.probing import probe as ask
+    from annotator.judges.probing import probe_identity
 
     if not workspace.settings.has_llm:
         raise SettingsInvalid("there is no LLM to probe", user_message="No LLM is set, so there is nothing to probe.")
+    settings = workspace.settings
     try:
-        found = asyncio.run(ask(make_llm_client(workspace.settings), model=workspace.settings.llm_model))
+        with (
+            DatabaseLedger(workspace) as ledger,
+            charged_to_a_job(
+                workspace,
+                ledger,
+                probe_identity(settings.llm_model),
+                kind="probe",
+                n=1,
+                cap_tokens=settings.llm_cap_tokens,
+                cap_usd=settings.llm_cap_usd,
+            ),
+        ):
+            price = make_chat(settings, ledger).price
+            found = asyncio.run(ask(make_llm_client(settings), model=settings.llm_model, ledger=ledger, price=price))
     except CallFailed as exc:
         raise JudgeUnavailable(f"the probe got no reply: {exc.reason}") from exc
     store_capabilities(workspace, found)

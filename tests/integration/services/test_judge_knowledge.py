@@ -7,15 +7,16 @@ from typing import Any
 
 import pytest
 
-from annotator.errors import JudgeUnavailable
+from annotator.errors import CapReached, JudgeUnavailable
 from annotator.judges.call_ledger import InMemoryCallLedger
 from app.bootstrap import Workspace, make_chat, make_judge
 from app.config import settings_from
 from app.errors import SettingsInvalid
-from app.services import definitions, doctor, labelling
+from app.services import definitions, doctor, label_jobs, labelling
 from app.services.judge_knowledge import get_capabilities, known_to
 from builders import TOPICS, add_candidates, add_corpus, query_id
-from servers.scripted_llm import Behaviour, Request, ScriptedLLM, fails, good
+from db.enums import RunStatus
+from servers.scripted_llm import COMPLETION_TOKENS, PROMPT_TOKENS, Behaviour, Request, ScriptedLLM, fails, good
 
 TRAIN = TOPICS[:2]
 
@@ -63,6 +64,24 @@ def test_what_one_model_can_says_nothing_of_another(workspace: Workspace) -> Non
         assert get_capabilities(other) is None
         assert make_chat(other.settings, InMemoryCallLedger(), known=known_to(other)).features.logprobs
         assert not make_chat(first.settings, InMemoryCallLedger(), known=known_to(first)).features.logprobs
+
+
+def test_a_probe_is_charged_to_a_job_of_its_own_and_kept_under_the_caps(any_workspace: Workspace) -> None:
+    """A call that is on no bill and stops at no cap; or a second probe that is answered from the store."""
+    with ScriptedLLM() as server:
+        workspace = with_llm(any_workspace, server)
+        capped = replace(workspace, settings=workspace.settings.model_copy(update={"llm_cap_tokens": 1_000}))
+        with pytest.raises(CapReached):
+            doctor.probe(capped)
+        assert server.requests == []
+        (view,) = label_jobs.list_jobs(workspace)
+        assert (view.status, view.token_cap, view.spent_tokens) == (RunStatus.FAILED, 1_000, 0)
+        roomy = replace(workspace, settings=workspace.settings.model_copy(update={"llm_cap_tokens": 10_000}))
+        for _ in range(2):
+            doctor.probe(roomy)
+        assert len(server.requests) == 2
+    spent = [(job.status, job.token_cap, job.spent_tokens) for job in label_jobs.list_jobs(workspace)]
+    assert spent == [(RunStatus.DONE, 10_000, PROMPT_TOKENS + COMPLETION_TOKENS)] * 2
 
 
 def test_a_probe_that_gets_no_answer_says_why(workspace: Workspace) -> None:
