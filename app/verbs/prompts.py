@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from app.terminal import bar, print_json, print_table, say, tell
-from app.verbs.shared import AsJson, Where, Who, opened
+from app.verbs.shared import AsJson, Where, WhichCriterion, Who, criterion_of, opened
 
 if TYPE_CHECKING:
     from app.services.call_plans import CallPlan
@@ -117,7 +117,7 @@ def prompt(
     pair: Annotated[int, typer.Argument(help="The number of a pair, or of a suggestion with --suggestion.")],
     where: Where = None,
     suggestion: Annotated[bool, typer.Option("--suggestion", help="The number is that of a suggestion.")] = False,
-    criterion: Annotated[str, typer.Option(help="relevance or utility.")] = "relevance",
+    about: WhichCriterion = "relevance",
     as_json: AsJson = False,
 ) -> None:
     """Show, to the letter, what the judge was shown before it proposed a grade.
@@ -125,16 +125,13 @@ def prompt(
     Example: relabel prompt 12
     """
     with opened(where) as workspace:
-        from annotator.types import Criterion
-        from app.errors import InputInvalid
         from app.services import prompts
 
-        if criterion not in tuple(Criterion):
-            raise InputInvalid(f"--criterion is {criterion!r}; choose relevance or utility")
+        criterion = criterion_of(about)
         if suggestion:
             found = prompts.get_effective_prompt(workspace, pair)
         else:
-            found = prompts.get_effective_prompt_of_pair(workspace, pair, criterion=Criterion(criterion))
+            found = prompts.get_effective_prompt_of_pair(workspace, pair, criterion=criterion)
         print_json(found) if as_json else _show_prompt(found)
 
 
