@@ -215,10 +215,14 @@ class _Rendering:
         )
         pool = self._pool("pool")
         keys: Mapping[str, Sequence[str]] = self._context.get("keys") or {}
-        steps = []
+        steps: list[PromptStep] = []
         parts = judge.parts(pool, prompts.relsel)
         for part, key in zip(parts, keys.get("relsel", ()), strict=False):
             steps.append(self._step("1. what is relevant", prompts.relsel, judge.relsel_request(part)[0], key))
+        listed = [int(id_) for name in ("pool", "sources") for id_ in self._context.get(name) or ()]
+        if prompt_queries.has_concealed(self._session, listed):
+            hidden = "2. and 3. not shown: they tell what was said of pairs that people judge blind"
+            return (*steps, PromptStep(hidden, prompts.last.name, prompts.last.version, (), None))
         if "sources" in self._context:
             sources = self._pool("sources")
             for key in keys.get("pseudo_answer", ()):

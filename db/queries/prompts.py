@@ -13,9 +13,10 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from annotator.prompts.loader import shipped_prompts
-from annotator.types import GradedExample, JudgeIdentity
+from annotator.types import Criterion, GradedExample, JudgeIdentity
 from db.errors import NotFound
-from db.models import Definition, JudgeRow, Pair, Passage, PromptRow, Query, Review, Suggestion
+from db.models import Definition, JudgeRow, Pair, Passage, PromptRow, Query, QueryCluster, Review, Suggestion
+from db.queries.audits import is_concealed
 
 _VERSION = re.compile(r"\b[0-9a-f]{16}\b")
 
@@ -40,6 +41,19 @@ def remember_prompts(session: Session, identity: JudgeIdentity, *, now: datetime
             )
             with suppress(IntegrityError), session.begin_nested():  # another worker may have stored it a moment ago
                 session.add(row)
+
+
+def has_concealed(session: Session, pair_ids: Collection[int]) -> bool:
+    """Whether people judge one of these pairs blind, under whichever criterion."""
+    blind = sa.or_(*(is_concealed(criterion) for criterion in Criterion))
+    found = (
+        sa.select(Pair.id)
+        .join(Query, Query.id == Pair.query_id)
+        .join(QueryCluster, QueryCluster.id == Query.cluster_id)
+        .where(Pair.id.in_(sorted(set(pair_ids))), blind)
+        .limit(1)
+    )
+    return session.scalar(found) is not None
 
 
 def get_prompt(session: Session, version: str) -> PromptRow | None:

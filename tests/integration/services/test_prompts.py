@@ -14,7 +14,7 @@ from annotator.judges.ensemble import EnsembleJudge
 from annotator.judges.examples import ExampleJudge, ExamplePool
 from annotator.judges.openai_chat import OpenAIChatJudge
 from annotator.prompts.loader import load_prompt
-from annotator.types import Criterion
+from annotator.types import ConfidenceKind, Criterion
 from app.bootstrap import Workspace, make_chat, make_judge
 from app.config import Settings, settings_from
 from app.errors import NotAllowed, NothingToDo
@@ -23,7 +23,7 @@ from app.services.importing import NewCandidate, NewQuery, import_candidates, im
 from builders import TOPICS, add_candidates, add_corpus, pair_ids, query_id, scripted_judge
 from db.enums import Split
 from db.errors import NotFound
-from db.models import Passage, PromptRow, Suggestion
+from db.models import Batch, BatchPair, Calibrator, Passage, PromptRow, Suggestion
 from db.queries import prompts as prompt_queries
 from servers.scripted_llm import Behaviour, Request, ScriptedLLM, good, graded_list, ranked, says, selected
 
@@ -204,3 +204,58 @@ def test_a_blind_pair_is_refused(workspace: Workspace) -> None:
     (suggestion,) = suggestions(workspace)
     with pytest.raises(NotAllowed):
         prompts.get_effective_prompt(workspace, suggestion.id)
+
+
+def test_a_neighbours_prompt_does_not_tell_what_was_said_of_a_locked_pair(any_workspace: Workspace) -> None:
+    """An auditor opens the prompt of the next pair, and reads which of the sampled ones the judge took for relevant."""
+    add_corpus(any_workspace, topics=TRAIN)
+    add_candidates(any_workspace, topics=TRAIN)
+    with ScriptedLLM(answers) as server:
+        labelling.label(any_workspace, make(any_workspace, server, SPECS["utilsel"]))
+    made = suggestions(any_workspace)
+    locked, neighbour = made[0], made[1]
+    assert len(prompts.get_effective_prompt(any_workspace, neighbour.id).steps) == 3
+    with any_workspace.sessions.begin() as session:
+        now = any_workspace.now()
+        calibrator = Calibrator(
+            judge_id=locked.judge_id,
+            confidence_kind=ConfidenceKind.VERBAL,
+            criterion=Criterion.UTILITY,
+            parameters={},
+            n_reviews=1,
+            created_at=now,
+        )
+        session.add(calibrator)
+        session.flush()
+        batch = Batch(
+            hash="x",
+            criterion=Criterion.UTILITY,
+            judge_id=locked.judge_id,
+            calibrator_id=calibrator.id,
+            epsilon=0.1,
+            delta=0.05,
+            n_pairs=1,
+            n_audits=1,
+            plan={},
+            created_at=now,
+        )
+        session.add(batch)
+        session.flush()
+        session.add(
+            BatchPair(
+                batch_id=batch.id,
+                pair_id=locked.pair_id,
+                suggestion_id=locked.id,
+                relevant_class=True,
+                confidence=0.9,
+                audit_position=1,
+            )
+        )
+    with pytest.raises(NotAllowed):
+        prompts.get_effective_prompt(any_workspace, locked.id)
+    first, rest = prompts.get_effective_prompt(any_workspace, neighbour.id).steps
+    assert first.verified is True
+    assert (rest.messages, rest.verified) == ((), None)
+    assert "not shown" in rest.name
+    elsewhere = prompts.get_effective_prompt(any_workspace, made[-1].id)
+    assert [step.verified for step in elsewhere.steps] == [True, True, True]
