@@ -115,8 +115,8 @@ class PlanView:
 class BatchView:
     """One frozen batch. While it is open nothing is known of its errors, only how many audits are answered.
 
-    excluded: why suggestions of the judge are not in it -> how many. attempt: which batch of this judge it is that
-    holds some of its pairs, from 1; each attempt has its own chance δ of a broken promise.
+    excluded: why suggestions of the judge are not in it -> how many. attempt: which batch of this judge it is, from 1,
+    closed ones counted; each attempt has its own chance δ of a broken promise.
     """
 
     id: int

@@ -54,6 +54,9 @@ def freeze(
     The batch: its current readable suggestions on train questions that nobody has judged, skipped or open; pairs that
     people judged keep their grade and are in no batch (`BatchView.excluded` counts them).
 
+    The draw's seed comes from the system's secret randomness and is stored with the design. `seed` is for tests alone:
+    who chooses it chooses the sample.
+
     Raises:
         NotFound, NotAllowed, NothingToDo: as `load_freezable`.
         Conflict: the calibrator saw a question of the batch; an open batch holds some of the pairs; or reviews kept
@@ -116,7 +119,6 @@ def _store(
         )
         for at, row in enumerate(found.rows)
     ]
-    pair_ids = [row.pair_id for row in found.rows]
     batch = Batch(
         hash=_hash(found, design, workspace.scale),
         criterion=criterion,
@@ -130,7 +132,7 @@ def _store(
             "design": design.to_json(),
             "scale": scale_to_store(workspace.scale),
             "excluded": found.excluded,
-            "attempt": 1 + queries.count_attempts(session, judge_id=found.judge.id, pair_ids=pair_ids),
+            "attempt": 1 + queries.count_attempts(session, judge_id=found.judge.id, criterion=criterion),
         },
         person_id=person_named(session, person, now=now).id,
         created_at=now,
@@ -162,6 +164,8 @@ def issue(workspace: Workspace, *, batch_id: int, close_early: bool = False) -> 
     hold_scale(workspace.sessions, workspace.scale, workspace.now())
     with workspace.sessions.begin() as session:
         now = workspace.now()
+        criterion = queries.get_batch_or_raise(session, batch_id).criterion
+        queries.lock_certifying(session, criterion=criterion, now=now)  # spot checks are drawn below
         batch = queries.get_batch_or_raise(session, batch_id, lock=True)
         stored = queries.list_certificates(session, criterion=batch.criterion, batch_id=batch.id)
         if void := next((str(one.details["void"]) for one in stored if "void" in one.details), None):
@@ -328,11 +332,14 @@ def _draw_spot_checks(
     *,
     now: datetime,
 ) -> None:
+    criterion = certificates[0].criterion
+    accepted = [pair.pair_id for pair, is_kept in zip(pairs, kept, strict=True) if is_kept]
+    seen = queries.list_seen(session, pair_ids=accepted, criterion=criterion)
     for certificate in certificates:
         of_class = [
             pair.pair_id
             for pair, is_kept in zip(pairs, kept, strict=True)
-            if is_kept and pair.relevant_class == certificate.relevant_class
+            if is_kept and pair.relevant_class == certificate.relevant_class and pair.pair_id not in seen
         ]
         share = workspace.settings.spot_check_share
         draw_spot_checks(session, certificate, of_class, share=share, seed=certificate.id, now=now)
@@ -401,7 +408,9 @@ def _batch_view(session: Session, batch: Batch) -> BatchView:
         if any(one.threshold is not None for one in certificates):
             state = "certified"
         note = void or ""
-        answered = len(queries.list_answers(session, batch_id=batch.id, criterion=batch.criterion))
+        answered = int(certificates[0].details.get("n_answered", -1))
+        if void is None or answered < 0:
+            answered = len(queries.list_answers(session, batch_id=batch.id, criterion=batch.criterion))
     person = None if batch.person_id is None else session.get_one(Person, batch.person_id).name
     return BatchView(
         id=batch.id,

@@ -24,6 +24,7 @@ from db.enums import ReviewAction, Visibility
 from db.models import Lease, Pair, PairState, Passage, Person, Query, QueueEntry, Review
 from db.queries import queue
 from db.queries.audits import PEOPLE_ONLY, BlindPair, get_blind_pair
+from db.queries.draws import hold_draws
 from db.queries.pairs import get_record_or_raise, get_split
 from db.queries.people import list_reviewers, person_named, take_turn
 from db.queries.states import GRADING, refresh_state, standing_reviews
@@ -83,7 +84,8 @@ def claim(
     Serving a card leases its pair to the person; being served the same card again renews the lease.
 
     Raises:
-        Conflict: the pair asked for is open at somebody else's.
+        Conflict: the pair asked for is open at somebody else's, or is judged blind and this person has seen the
+            proposal.
         NotFound: the pair asked for does not exist.
     """
     for _ in range(_TRIES):
@@ -103,6 +105,7 @@ def _claim(
     workspace: Workspace, session: Session, *, person: str, criterion: Criterion, pair_id: int | None
 ) -> Card | None:
     now = workspace.now()
+    hold_draws(session, criterion=criterion, shared=True)
     person_id = person_named(session, person, now=now).id
     take_turn(session, person_id)
     lease = queue.get_open_lease(session, person_id=person_id, criterion=criterion, now=now)
@@ -127,6 +130,11 @@ def _claim(
             f"pair {pair_id} is leased to person {holder.person_id} until {holder.expires_at}",
             user_message="Somebody else has this pair open.",
         )
+    if _spoilt(session, pair_id=pair_id, criterion=criterion, person_id=person_id):
+        raise Conflict(
+            f"person {person_id} has seen what was proposed for pair {pair_id}, which is judged blind",
+            user_message="You have seen what was proposed for this pair, so somebody else has to judge it blind.",
+        )
     lease = _lease(workspace, session, pair_id=pair_id, criterion=criterion, person_id=person_id, now=now)
     return _card(session, lease)
 
@@ -136,6 +144,13 @@ def _seen(session: Session, lease: Lease) -> bool:
     if lease.visibility is Visibility.BLIND:
         return False
     return get_blind_pair(session, pair_id=lease.pair_id, criterion=lease.criterion) is not None
+
+
+def _spoilt(session: Session, *, pair_id: int, criterion: Criterion, person_id: int) -> bool:
+    """Whether the pair is in a sample or a spot check, and this person has seen what was proposed for it."""
+    if get_blind_pair(session, pair_id=pair_id, criterion=criterion) is None:
+        return False
+    return queue.has_seen(session, pair_id=pair_id, criterion=criterion, person_id=person_id)
 
 
 def _lease(
@@ -262,6 +277,7 @@ def undo(workspace: Workspace, *, person: str, criterion: Criterion = Criterion.
 
 def _undo(workspace: Workspace, session: Session, *, person: str, criterion: Criterion) -> UndoneView | None:
     now = workspace.now()
+    hold_draws(session, criterion=criterion, shared=True)
     person_id = person_named(session, person, now=now).id
     take_turn(session, person_id)
     last = session.scalar(
@@ -283,7 +299,8 @@ def _undo(workspace: Workspace, session: Session, *, person: str, criterion: Cri
     refresh_state(session, pair_id=last.pair_id, criterion=criterion, now=now)
     queue.put_back(session, pair_id=last.pair_id, criterion=criterion, now=now)
     holder = queue.get_holder(session, pair_id=last.pair_id, criterion=criterion, now=now)
-    if holder is None or holder.person_id == person_id:
+    mine = holder is None or holder.person_id == person_id
+    if mine and not _spoilt(session, pair_id=last.pair_id, criterion=criterion, person_id=person_id):
         _lease(workspace, session, pair_id=last.pair_id, criterion=criterion, person_id=person_id, now=now)
     query, title = session.execute(
         sa.select(Query.text, Passage.title)

@@ -33,6 +33,7 @@ from db.models.labels import (
     SpendEntry,
     Suggestion,
 )
+from db.models.seen_pairs import SeenPair
 from db.models.spot_checks import SpotCheck
 from db.models.training import (
     Evaluation,
@@ -84,6 +85,7 @@ __all__ = [
     "RateWindow",
     "ReplyCacheEntry",
     "Review",
+    "SeenPair",
     "Source",
     "SpendEntry",
     "SpotCheck",

@@ -28,19 +28,21 @@ from db.models import (
     Query,
     QueryCluster,
     Review,
+    SeenPair,
     SpotCheck,
     Suggestion,
 )
 from db.queries.audits import audit_answers, is_open, open_batch_pairs, spot_answers, waiting_samples
 from db.queries.calibrating import JUDGED_COLUMNS, JudgedRow, judged_row
 from db.queries.definitions import is_stale
+from db.queries.draws import hold_draws
 from db.queries.workspace_values import lock_value
 
 REVIEWED = "a person has judged or skipped them already"
 UNREADABLE = "the reply could not be read"
 OTHER_KIND = "no confidence of the calibrated kind"
 STALE = "the definition of the query has changed since"
-OPEN_CARD = "somebody has them open"
+OPEN_CARD = "somebody has them open, or has seen the proposal"
 CERTIFIED = "accepted under a certificate already"
 
 
@@ -62,7 +64,10 @@ def list_batchable(session: Session, *, judge_id: int, kind: ConfidenceKind, cri
             *JUDGED_COLUMNS,
             Suggestion.status,
             sa.exists().where(Review.pair_id == Pair.id, Review.criterion == criterion).label("reviewed"),
-            sa.exists().where(Lease.pair_id == Pair.id, Lease.criterion == criterion).label("leased"),
+            sa.or_(
+                sa.exists().where(Lease.pair_id == Pair.id, Lease.criterion == criterion),
+                sa.exists().where(SeenPair.pair_id == Pair.id, SeenPair.criterion == criterion),
+            ).label("leased"),
             sa.and_(Decision.certificate_id.is_not(None), PairState.outcome == Outcome.ACCEPTED).label("certified"),
             is_stale().label("stale"),
         )
@@ -107,7 +112,8 @@ def latest_ids(session: Session) -> tuple[int, ...]:
 
 
 def lock_certifying(session: Session, *, criterion: Criterion, now: datetime) -> None:
-    """Keeps others from freezing or issuing until this transaction ends."""
+    """Keeps others from freezing, issuing and being served cards until this transaction ends; to be called first."""
+    hold_draws(session, criterion=criterion, shared=False)
     lock_value(session, f"certifying:{criterion}", {}, now=now)
 
 
@@ -121,23 +127,20 @@ def count_frozen(session: Session, *, pair_ids: Sequence[int], criterion: Criter
     return found
 
 
-def count_attempts(session: Session, *, judge_id: int, pair_ids: Sequence[int]) -> int:
-    """How many earlier batches of this judge hold one of these pairs at least; closed unanswered ones are none."""
-    earlier: set[int] = set()
+def count_attempts(session: Session, *, judge_id: int, criterion: Criterion) -> int:
+    """How many batches of this judge were frozen so far, closed ones too: whoever froze one could look at the draw."""
+    earlier = sa.select(sa.func.count()).select_from(Batch)
+    return session.scalar(earlier.where(Batch.judge_id == judge_id, Batch.criterion == criterion)) or 0
+
+
+def list_seen(session: Session, *, pair_ids: Sequence[int], criterion: Criterion) -> set[int]:
+    """Those of these pairs whose proposal somebody was shown on a card."""
+    found: set[int] = set()
     for start in range(0, len(pair_ids), 500):
-        earlier.update(
-            session.scalars(
-                sa.select(Batch.id)
-                .join(BatchPair, BatchPair.batch_id == Batch.id)
-                .where(
-                    Batch.judge_id == judge_id,
-                    BatchPair.pair_id.in_(pair_ids[start : start + 500]),
-                    sa.exists().where(Certificate.batch_id == Batch.id, Certificate.n_audits > 0),
-                )
-                .distinct()
-            )
-        )
-    return len(earlier)
+        some = pair_ids[start : start + 500]
+        shown = sa.select(SeenPair.pair_id).where(SeenPair.criterion == criterion, SeenPair.pair_id.in_(some))
+        found.update(session.scalars(shown))
+    return found
 
 
 def store_batch(session: Session, batch: Batch, pairs: Sequence[BatchPair]) -> None:

@@ -24,6 +24,7 @@ from db.models import (
     QueryCluster,
     QueueEntry,
     Review,
+    SeenPair,
     SpotCheck,
     Suggestion,
 )
@@ -197,12 +198,17 @@ def _sources(session: Session, criterion: Criterion) -> list[tuple[sa.Select[Any
 
 
 def next_pair(session: Session, *, criterion: Criterion, person_id: int, now: datetime) -> int | None:
-    """The id of the first pair that nobody graded and nobody holds; what this person skipped comes after all others."""
+    """The id of the first pair that nobody graded and nobody holds; what this person skipped comes after all others.
+
+    No sample and no spot check of a pair whose proposal this person has seen.
+    """
     skipped = _skipped(person_id, criterion)
     sources = _sources(session, criterion)
     for was_skipped in (False, True):
         for statement, pair_id, order in sources:
             free = ~sa.exists().where(Lease.pair_id == pair_id, Lease.criterion == criterion, Lease.expires_at > now)
+            if pair_id.class_ is not QueueEntry:
+                free = sa.and_(free, ~_seen(pair_id, criterion).where(SeenPair.person_id == person_id).exists())
             before = skipped.c.skipped.is_not(None) if was_skipped else skipped.c.skipped.is_(None)
             found = session.scalar(
                 statement.outerjoin(skipped, skipped.c.pair_id == pair_id)
@@ -215,6 +221,15 @@ def next_pair(session: Session, *, criterion: Criterion, person_id: int, now: da
             if found is not None:
                 return int(found)
     return None
+
+
+def _seen(pair_id: Any, criterion: Criterion) -> sa.Select[SeenPair]:
+    return sa.select(SeenPair).where(SeenPair.pair_id == pair_id, SeenPair.criterion == criterion)
+
+
+def has_seen(session: Session, *, pair_id: int, criterion: Criterion, person_id: int) -> bool:
+    """Whether this person was ever served a card that shows what was proposed for the pair."""
+    return session.get(SeenPair, (pair_id, criterion, person_id)) is not None
 
 
 def get_entry(session: Session, *, criterion: Criterion, pair_id: int) -> QueueEntry | None:
@@ -272,8 +287,8 @@ def lease_pair(
 ) -> Lease:
     """Gives a pair to a person, in place of an expired lease on it and of any other pair the person holds.
 
-    `suggestion_id`: the suggestion that the card shows, None when the pair is judged blind. `batch_id`: the open batch
-    whose sample the pair is in.
+    `suggestion_id`: the suggestion that the card shows, None when the pair is judged blind; that it was shown is kept
+    for good. `batch_id`: the open batch whose sample the pair is in.
 
     Raises:
         IntegrityError: somebody else took it a moment ago (from SQLAlchemy; the caller looks for another pair).
@@ -292,5 +307,7 @@ def lease_pair(
         expires_at=now + timedelta(minutes=minutes),
     )
     session.add(lease)
+    if suggestion_id is not None and not has_seen(session, pair_id=pair_id, criterion=criterion, person_id=person_id):
+        session.add(SeenPair(pair_id=pair_id, criterion=criterion, person_id=person_id, created_at=now))
     session.flush()
     return lease

@@ -20,8 +20,9 @@ from db.models import (
     Pair,
     PairState,
     Policy,
+    Review,
 )
-from db.queries.audits import is_open, is_suspended
+from db.queries.audits import audit_answers, is_open, is_suspended
 from db.queries.queue import rebuild_queue
 from db.queries.standing import load_suggestions, locked_states, set_decision
 from db.session import Sessions
@@ -93,6 +94,7 @@ def _reject_accepted(session: Session, certificate: Certificate, *, reason: str,
 def void_batches(session: Session, batches: Sequence[Batch], *, reason: str, now: datetime) -> None:
     """Closes open batches without a certificate: what they froze is not what holds any more. Their audits are spent."""
     for batch in batches:
+        answered = _count_answered(session, batch)
         for relevant_class in (False, True):
             session.add(
                 Certificate(
@@ -109,13 +111,20 @@ def void_batches(session: Session, batches: Sequence[Batch], *, reason: str, now
                     threshold=None,
                     coverage=0.0,
                     recall_relevant=None,
-                    details={"void": reason},
+                    details={"void": reason, "n_answered": answered},
                     created_at=now,
                 )
             )
     session.flush()
     for criterion in sorted({batch.criterion for batch in batches}):
         rebuild_queue(session, criterion=criterion, now=now)
+
+
+def _count_answered(session: Session, batch: Batch) -> int:
+    """Audits of a batch that people have answered."""
+    sampled = sa.select(BatchPair.pair_id).where(BatchPair.batch_id == batch.id, BatchPair.audit_position.is_not(None))
+    answers = audit_answers(batch.criterion).where(Review.pair_id.in_(sampled))
+    return session.scalar(answers.with_only_columns(sa.func.count(sa.distinct(Review.pair_id)))) or 0
 
 
 def suspend_replaced(session: Session, *, pair_ids: Collection[int], criterion: Criterion, now: datetime) -> None:

@@ -33,8 +33,23 @@ from app.services.importing import NewSuggestion, import_suggestions
 from app.terminal import plain
 from builders import pair_ids
 from db.enums import CertificateState, LabelSource, Outcome, Split, Visibility
-from db.models import BatchPair, Certificate, CertificateEvent, Decision, PairState, Policy, Review, Suggestion
+from db.models import (
+    BatchPair,
+    Certificate,
+    CertificateEvent,
+    Decision,
+    Lease,
+    PairState,
+    Person,
+    Policy,
+    Review,
+    SeenPair,
+    SpotCheck,
+    Suggestion,
+)
 from db.queries.audits import locked_pairs
+from db.queries.certifying import lock_certifying
+from db.queries.draws import hold_draws
 from db.queries.suspending import suspend_for_definition
 from simulated import World, certifiable, judge_of, labelled, reviewed, simulated, with_settings
 
@@ -43,9 +58,9 @@ N = 60
 STRICT = BareThreshold(threshold_relevant=0.999, threshold_irrelevant=0.999)
 
 
-def frozen(world: World, *, n: int = N, epsilon: float = EPSILON) -> BatchView:
+def frozen(world: World, *, n: int = N, epsilon: float = EPSILON, seed: int = 3) -> BatchView:
     judge_id = calibrating.find_judge(world.workspace, "scripted/1")
-    return certifying.freeze(world.workspace, judge_id=judge_id, n=n, person="Olga", epsilon=epsilon, seed=3)
+    return certifying.freeze(world.workspace, judge_id=judge_id, n=n, person="Olga", epsilon=epsilon, seed=seed)
 
 
 def issued(world: World) -> BatchView:
@@ -529,6 +544,96 @@ def test_a_workspace_opened_on_another_scale_suspends_before_anybody_looks(tmp_p
     again = open_with(settings_from(tmp_path / "workspace", {"relevant_from": 1}))
     assert accepted_under_certificate(again) == set()
     again.close()
+
+
+def test_whoever_has_seen_the_proposal_is_never_asked_about_it_blind(any_workspace: Workspace) -> None:
+    """A card that showed the proposal is taken away, and its reader answers the audit of that pair from memory."""
+    world = certifiable(any_workspace)
+    batch = frozen(world)
+    first, second = sorted(sample_of(any_workspace, batch.id).values(), key=lambda row: row.audit_position or 0)[:2]
+    assert reviewing.claim(any_workspace, person="Bob", pair_id=second.pair_id) is not None
+    with any_workspace.sessions.begin() as session:  # as if the card had been open while the sample was drawn
+        bob = session.scalar(sa.select(Person.id).where(Person.name == "Bob"))
+        now = any_workspace.now()
+        assert bob is not None
+        session.add(SeenPair(pair_id=first.pair_id, criterion=Criterion.RELEVANCE, person_id=bob, created_at=now))
+        session.execute(sa.delete(Lease))
+    served = reviewing.claim(any_workspace, person="Bob")
+    assert served is not None
+    assert served.pair.pair_id == second.pair_id
+    with pytest.raises(Conflict, match="has seen"):
+        reviewing.claim(any_workspace, person="Bob", pair_id=first.pair_id)
+    other = reviewing.claim(any_workspace, person="Ada")
+    assert other is not None
+    assert other.pair.pair_id == first.pair_id
+
+
+def test_what_somebody_had_open_with_the_proposal_is_in_no_later_sample(any_workspace: Workspace) -> None:
+    """The card is closed without an answer, so nothing tells that its pair was seen."""
+    world = certifiable(any_workspace)
+    one, two = (pair_ids(any_workspace)[key] for key in world.pairs(Split.TRAIN)[:2])
+    for pair_id in (one, two):  # opening the second takes the first away
+        card = reviewing.claim(any_workspace, person="Bob", pair_id=pair_id)
+        assert card is not None
+        assert card.pair.grade is not None
+    batch = frozen(world)
+    assert (batch.n_pairs, sum(batch.excluded.values())) == (118, 2)
+
+
+def test_a_pair_that_was_open_while_its_certificate_was_issued_is_no_spot_check(any_workspace: Workspace) -> None:
+    """Bob reads a proposal, the pair is drawn, and he is asked about it as if he had not."""
+    world = with_settings(certifiable(any_workspace), spot_check_share=1.0)
+    batch = frozen(world)
+    with any_workspace.sessions.read() as session:
+        rest = session.scalars(sa.select(BatchPair).where(BatchPair.audit_position.is_(None))).all()
+        surest = max(rest, key=lambda row: (row.confidence, -row.pair_id)).pair_id
+    world.person(at_most=N)
+    card = reviewing.claim(world.workspace, person="Bob", pair_id=surest)
+    assert card is not None
+    assert card.pair.grade is not None
+    report = certifying.issue(world.workspace, batch_id=batch.id)
+    accepted = accepted_under_certificate(any_workspace)
+    assert surest in accepted
+    with any_workspace.sessions.read() as session:
+        assert set(session.scalars(sa.select(SpotCheck.pair_id))) == accepted - {surest}
+    assert sum(one.spot_checks.n_drawn for one in report.certificates if one.spot_checks) == len(accepted) - 1
+
+
+def test_no_card_is_served_while_a_sample_is_drawn(postgres_workspace: Workspace) -> None:
+    """A card with the proposal is opened between the look at the open cards and the draw."""
+    relevance, now = Criterion.RELEVANCE, postgres_workspace.now()
+    with postgres_workspace.sessions.begin() as drawing:
+        lock_certifying(drawing, criterion=relevance, now=now)
+        with postgres_workspace.sessions.read() as serving:
+            serving.execute(sa.text("SET LOCAL lock_timeout = 50"))
+            with pytest.raises(DBAPIError, match="timeout"):
+                hold_draws(serving, criterion=relevance, shared=True)
+        with postgres_workspace.sessions.begin() as serving:
+            hold_draws(serving, criterion=Criterion.UTILITY, shared=True)
+    with postgres_workspace.sessions.begin() as one, postgres_workspace.sessions.begin() as two:
+        hold_draws(one, criterion=relevance, shared=True)
+        hold_draws(two, criterion=relevance, shared=True)
+
+
+def test_a_closed_batch_counts_as_an_attempt_and_keeps_its_audits(any_workspace: Workspace) -> None:
+    """Draw, look, close, draw again, until the sample is a friendly one: and the screen says that it is the first."""
+    world = certifiable(any_workspace)
+    certifying.close(any_workspace, batch_id=frozen(world).id, reason="I do not like the draw")
+    batch = frozen(world, seed=4)
+    assert batch.attempt == 2
+    world.person(at_most=25)
+    closed = certifying.close(any_workspace, batch_id=batch.id, reason="nor the answers")
+    assert (closed.state, closed.n_answered) == ("closed", 25)
+    with any_workspace.sessions.read() as session:
+        void = session.scalars(sa.select(Certificate).where(Certificate.batch_id == batch.id)).all()
+        assert [row.details for row in void] == [{"void": "nor the answers", "n_answered": 25}] * 2
+        answered = set(session.scalars(sa.select(Review.pair_id).where(Review.card.is_not(None))))
+    reviewing.undo(any_workspace, person="Ada")
+    again = frozen(world, n=30)
+    assert (again.attempt, again.n_pairs) == (3, 95)
+    with any_workspace.sessions.read() as session:
+        held = set(session.scalars(sa.select(BatchPair.pair_id).where(BatchPair.batch_id == again.id)))
+    assert answered.isdisjoint(held)
 
 
 def test_a_bare_threshold_decides_nothing_that_a_certificate_decided(any_workspace: Workspace) -> None:
