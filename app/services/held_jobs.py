@@ -79,5 +79,18 @@ def close_left_behind(workspace: Workspace) -> None:
                 job.finished_at = workspace.now()
 
 
+def close_after_error(
+    workspace: Workspace, job_id: int, kind: type[BaseException] | None, error: BaseException | None, trace: object
+) -> None:
+    """Closes a job that an error ended, as an `ExitStack` calls it; without an error the job stays as it is."""
+    if error is None:
+        return
+    with workspace.sessions.begin() as session:
+        job = session.get_one(LabelJob, job_id)
+        job.status = RunStatus.CANCELLED if isinstance(error, KeyboardInterrupt) else RunStatus.FAILED
+        job.message = str(getattr(error, "user_message", None) or f"Something unexpected: {error!r}")
+        job.finished_at = workspace.now()
+
+
 def _file(workspace: Workspace, job_id: int) -> Path:
     return workspace.settings.workspace / ".callers" / f"job-{job_id}.held"

@@ -18,7 +18,7 @@ from annotator.judges.base import Judge
 from annotator.types import JudgeFailure, JudgeRequest, Proposal, RetrievalSignals
 from app.bootstrap import Workspace
 from app.services.call_ledger import DatabaseLedger
-from app.services.held_jobs import held, here_id
+from app.services.held_jobs import close_after_error, held, here_id
 from app.services.indexing import BM25, Progress
 from db.enums import RunStatus
 from db.models import JudgeRow, LabelJob
@@ -118,24 +118,17 @@ def label(
             job.n_pairs = count_to_ask(session, job)
             # Before anybody can see it run, or it would look left behind.
             working.enter_context(held(workspace, job.id))
-        working.push(partial(_close, workspace, job.id))
+        working.push(partial(close_after_error, workspace, job.id))
         if ledger is not None:
             ledger.charge_to(job.id)
         tally = Tally(total=job.n_pairs, on_progress=on_progress)
         while not (should_cancel is not None and should_cancel()):
             if not label_chunk(workspace, judge, job_id=job.id, tally=tally, should_cancel=should_cancel):
                 break
+        with workspace.sessions.begin() as session:
+            stored = session.get_one(LabelJob, job.id)
+            stored.finished_at, stored.status = workspace.now(), RunStatus.DONE
     return tally.report(judge)
-
-
-def _close(workspace: Workspace, job_id: int, kind: type[BaseException] | None, error: object, trace: object) -> None:
-    """Closes a job, whatever ended it."""
-    with workspace.sessions.begin() as session:
-        job = session.get_one(LabelJob, job_id)
-        job.finished_at, job.status = workspace.now(), RunStatus.DONE
-        if error is not None:
-            job.status = RunStatus.CANCELLED if isinstance(error, KeyboardInterrupt) else RunStatus.FAILED
-            job.message = str(getattr(error, "user_message", None) or f"Something unexpected: {error!r}")
 
 
 def count_to_ask(session: Session, job: LabelJob) -> int:

@@ -11,7 +11,7 @@ import asyncio
 import math
 from collections import Counter
 from collections.abc import Callable, Sequence
-from contextlib import aclosing
+from contextlib import ExitStack, aclosing
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -33,6 +33,7 @@ from annotator.question_patterns import QuestionBank, build_bank, choose_demonst
 from app.bootstrap import Workspace, judge_host, make_chat
 from app.errors import Conflict, NothingToDo, SettingsInvalid
 from app.services.call_ledger import DatabaseLedger
+from app.services.held_jobs import held
 from app.services.indexing import Progress
 from app.services.label_jobs import caps
 from app.services.near_duplicates import NearDuplicates, text_key
@@ -167,7 +168,7 @@ def write_questions(
 ) -> QuestionReport:
     """Asks for questions until the wish is met, the passages are used up or the job is stopped; safe to repeat.
 
-    An unfinished job with the same wish, model and prompt goes on where it stood, under the cap given now.
+    An unfinished job with the same wish, model and prompt goes on, under its caps unless others are given.
 
     Raises:
         SettingsInvalid: no LLM is set.
@@ -177,18 +178,17 @@ def write_questions(
         JudgeUnavailable, CapReached: no further call can be made; what came before is stored.
     """
     _host(workspace)
-    cap_tokens, cap_usd = caps(workspace, token_cap=cap_tokens, cost_cap_usd=cap_usd)
     lock = FileLock(workspace.settings.workspace / ".questions.lock")
     try:
-        held = lock.acquire(timeout=0)
+        alone = lock.acquire(timeout=0)
     except Timeout as exc:
         raise Conflict(
             "another process holds the lock of the question writer",
             user_message="Questions are being written already. Wait until that job ends, or stop it.",
         ) from exc
-    with held, DatabaseLedger(workspace) as ledger:
+    with alone, ExitStack() as working, DatabaseLedger(workspace) as ledger:
         writer = _writer(workspace, ledger, per_passage=wish.per_passage)
-        job = _begin(workspace, writer, wish, cap_tokens=cap_tokens, cap_usd=cap_usd)
+        job = _begin(workspace, writer, wish, working, cap_tokens=cap_tokens, cap_usd=cap_usd)
         ledger.charge_to(job.id)
         work = _Work(workspace, writer, wish, job_id=job.id, judge_id=job.judge_id, on_progress=on_progress)
         try:
@@ -349,11 +349,12 @@ def _begin(
     workspace: Workspace,
     writer: QuestionWriter,
     wish: QuestionWish,
+    working: ExitStack,
     *,
     cap_tokens: int | None,
     cap_usd: float | None,
 ) -> LabelJob:
-    """The unfinished job with this wish, else a new one; an unfinished one with another wish is closed."""
+    """The unfinished job with this wish, else a new one, held; an unfinished one with another wish is closed."""
     with workspace.sessions.read() as session:
         if _resumable(session, writer, wish) is None and not _choose(session, wish, count=1):
             raise _nothing_left()
@@ -370,6 +371,7 @@ def _begin(
             now=now,
         )
         job = _resumable(session, writer, wish)
+        cap_tokens, cap_usd = caps(workspace, token_cap=cap_tokens, cost_cap_usd=cap_usd, before=job)
         if job is None:
             other = question_queries.get_unfinished_job(session)
             if other is not None:
@@ -380,6 +382,8 @@ def _begin(
         job.status, job.message, job.heartbeat_at = RunStatus.RUNNING, "", now
         job.token_cap, job.cost_cap_usd = cap_tokens, cap_usd
         session.flush()
+        # Before anybody can see it run, or it would look left behind.
+        working.enter_context(held(workspace, job.id))
         return job
 
 

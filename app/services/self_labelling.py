@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -22,6 +24,7 @@ from annotator.judges.retriever_judge import RetrieverJudge
 from annotator.self_labels import LIST_DEPTH, LabelledPair, SelfLabelClassifier, feature_rows, fit_classifier
 from annotator.types import ConfidenceKind, Criterion, JudgeFailure, JudgeRequest, Proposal, RetrievalSignals
 from app.bootstrap import Workspace
+from app.services.held_jobs import close_after_error, held, here_id
 from app.services.indexing import Progress
 from app.services.retriever_signals import RetrieverSignals, open_signals
 from db.enums import RunStatus
@@ -105,48 +108,54 @@ def self_label(
         scale=workspace.scale,
         criterion=criterion,
     )
-    with workspace.sessions.begin() as session:
-        now = workspace.now()
-        row = label_queries.ensure_judge(session, judge.identity, now=now)
-        job = LabelJob(
-            judge_id=row.id,
-            criterion=criterion,
-            n_pairs=queries.count_to_propose(session, judge_id=row.id, criterion=criterion),
-            status=RunStatus.RUNNING,
-            started_at=now,
-        )
-        session.add(job)
-        session.flush()
-        total = job.n_pairs
-    after, done, relevant, failed = (0, 0), 0, 0, 0
-    while not (stopped := should_cancel is not None and should_cancel()):
-        with workspace.sessions.read() as session:
-            pairs = queries.list_to_propose(session, judge_id=row.id, criterion=criterion, after=after, limit=CHUNK)
-        if not pairs:
-            break
-        after = (pairs[-1].query_id, pairs[-1].pair_id)
-        found = signals.of_pairs(pairs)
-        results = collect(judge, [_request(pair, found.get(pair.pair_id)) for pair in pairs])
-        proposals = [result for result in results if isinstance(result, Proposal)]
-        failures = [result for result in results if isinstance(result, JudgeFailure)]
+    with ExitStack() as working:
         with workspace.sessions.begin() as session:
             now = workspace.now()
-            held = session.merge(job)
-            still = queries.still_to_propose(
-                session, [one.pair_id for one in proposals], judge_id=row.id, criterion=criterion, now=now
+            row = label_queries.ensure_judge(session, judge.identity, now=now)
+            job = LabelJob(
+                judge_id=row.id,
+                criterion=criterion,
+                n_pairs=queries.count_to_propose(session, judge_id=row.id, criterion=criterion),
+                status=RunStatus.RUNNING,
+                started_at=now,
+                heartbeat_at=now,
+                workflow_id=here_id(),
             )
-            proposals = [one for one in proposals if one.pair_id in still]
-            label_queries.store_proposals(session, proposals, judge=row, job=held, definitions={}, now=now)
-            label_queries.store_failures(session, failures, judge=row, job=held, now=now)
-        done += len(proposals)
-        failed += len(failures)
-        relevant += sum(one.grade is not None and workspace.scale.is_relevant(one.grade) for one in proposals)
-        if on_progress is not None:
-            on_progress(done + failed, total)
-    with workspace.sessions.begin() as session:
-        held = session.merge(job)
-        held.status, held.finished_at = RunStatus.CANCELLED if stopped else RunStatus.DONE, workspace.now()
-        held.done, held.failed = done, failed
+            session.add(job)
+            session.flush()
+            total = job.n_pairs
+            # Before anybody can see it run, or it would look left behind.
+            working.enter_context(held(workspace, job.id))
+        working.push(partial(close_after_error, workspace, job.id))
+        after, done, relevant, failed = (0, 0), 0, 0, 0
+        while not (stopped := should_cancel is not None and should_cancel()):
+            with workspace.sessions.read() as session:
+                pairs = queries.list_to_propose(session, judge_id=row.id, criterion=criterion, after=after, limit=CHUNK)
+            if not pairs:
+                break
+            after = (pairs[-1].query_id, pairs[-1].pair_id)
+            found = signals.of_pairs(pairs)
+            results = collect(judge, [_request(pair, found.get(pair.pair_id)) for pair in pairs])
+            proposals = [result for result in results if isinstance(result, Proposal)]
+            failures = [result for result in results if isinstance(result, JudgeFailure)]
+            with workspace.sessions.begin() as session:
+                now = workspace.now()
+                stored = session.merge(job)
+                still = queries.still_to_propose(
+                    session, [one.pair_id for one in proposals], judge_id=row.id, criterion=criterion, now=now
+                )
+                proposals = [one for one in proposals if one.pair_id in still]
+                label_queries.store_proposals(session, proposals, judge=row, job=stored, definitions={}, now=now)
+                label_queries.store_failures(session, failures, judge=row, job=stored, now=now)
+            done += len(proposals)
+            failed += len(failures)
+            relevant += sum(one.grade is not None and workspace.scale.is_relevant(one.grade) for one in proposals)
+            if on_progress is not None:
+                on_progress(done + failed, total)
+        with workspace.sessions.begin() as session:
+            stored = session.merge(job)
+            stored.status, stored.finished_at = RunStatus.CANCELLED if stopped else RunStatus.DONE, workspace.now()
+            stored.done, stored.failed = done, failed
     return SelfLabelReport(
         judge_id=row.id,
         model=signals.model_hash[:12],

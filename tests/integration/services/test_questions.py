@@ -14,6 +14,7 @@ from sqlalchemy.exc import IntegrityError
 from annotator.errors import CapReached, JudgeUnavailable
 from app.bootstrap import Workspace
 from app.errors import InputInvalid, NothingToDo, SettingsInvalid
+from app.services import label_jobs
 from app.services.importing import (
     NewCandidate,
     NewQuery,
@@ -23,6 +24,7 @@ from app.services.importing import (
 )
 from app.services.question_coverage import get_coverage
 from app.services.questions import QuestionWish, plan_questions, write_questions
+from builders import Clock, with_clock
 from db.enums import QuestionOutcome, SpendState, Split
 from db.models import (
     Candidate,
@@ -221,6 +223,23 @@ def test_the_cap_holds_and_a_higher_one_goes_on(corpus: Workspace) -> None:
         assert 0 < made < 10
         assert write_questions(workspace, wish, cap_tokens=10 * cap).written == 20
         assert len(server.requests) == 10
+
+
+def test_a_job_at_work_is_not_taken_for_dead_and_keeps_its_cap(corpus: Workspace) -> None:
+    """Disaster: looking at the jobs ends one that is under way, or its cap is gone when it goes on."""
+    wish, clock, seen = QuestionWish(n=20), Clock(), []
+    with ScriptedLLM(writes) as server:
+        workspace = with_clock(with_llm(corpus, server, llm_concurrency=1), clock)
+
+        def look() -> bool:
+            clock.pass_minutes(5)
+            seen.append(str(label_jobs.list_jobs(workspace)[0].status))
+            return len(seen) > 1
+
+        assert not write_questions(workspace, wish, cap_tokens=1_000_000, should_cancel=look).finished
+        assert set(seen) == {"running"}
+        assert write_questions(workspace, wish).finished
+    assert label_jobs.list_jobs(workspace)[0].token_cap == 1_000_000
 
 
 def test_what_cannot_be_read_or_does_not_come_is_counted_and_only_failures_are_asked_again(corpus: Workspace) -> None:
