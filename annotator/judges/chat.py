@@ -26,6 +26,7 @@ from annotator.judges.reply_cache import CachedReply, reply_key
 from annotator.judges.retrying import RetryPolicy, retry_after_seconds
 from annotator.judges.server_features import Features
 from annotator.prompts.loader import Message
+from annotator.types import Usage
 
 TOP_LOGPROBS = 10
 MESSAGE_OVERHEAD = 16
@@ -71,6 +72,11 @@ class Answer:
     key: str
     cached: bool
     cost_usd: float | None
+
+    @property
+    def usage(self) -> Usage:
+        """The reply's tokens and what it cost now."""
+        return Usage(self.reply.prompt_tokens, self.reply.completion_tokens, self.cached, self.cost_usd)
 
 
 class CallFailed(Exception):

@@ -85,12 +85,11 @@ class DefinitionWriter:
                 except CallFailed as failure:
                     return WrittenDefinition(request.query_id, None, failure.reason, Usage())
                 reply = answer.reply
-                usage = Usage(reply.prompt_tokens, reply.completion_tokens, answer.cached, answer.cost_usd)
                 try:
                     text = parse_definition(reply.text, finish_reason=reply.finish_reason)
                 except ReplyUnreadable as why:
-                    return WrittenDefinition(request.query_id, None, str(why), usage, answer.key)
-                return WrittenDefinition(request.query_id, text, None, usage, answer.key)
+                    return WrittenDefinition(request.query_id, None, str(why), answer.usage, answer.key)
+                return WrittenDefinition(request.query_id, text, None, answer.usage, answer.key)
 
             async with aclosing(run_all(session, requests, one, concurrency=self.chat.concurrency)) as results:
                 async for written in results:

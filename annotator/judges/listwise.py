@@ -21,7 +21,6 @@ from annotator.types import (
     Proposal,
     Scale,
     SuggestionStatus,
-    Usage,
 )
 
 TOKENS_A_PASSAGE = 40
@@ -121,11 +120,10 @@ class ListwiseJudge:
     def _proposals(self, pool: Pool, answer: Answer, labels: tuple[str, ...]) -> list[Proposal]:
         reply = answer.reply
         listed = parse_grades(reply.text, labels=labels, scale=self._scale, finish_reason=reply.finish_reason)
-        usage = Usage(reply.prompt_tokens, reply.completion_tokens, answer.cached, answer.cost_usd)
         context = {"order": pool.pair_ids}
         proposals = []
         for place, (request, share) in enumerate(
-            zip(pool.requests, split_usage(usage, len(pool.requests)), strict=True)
+            zip(pool.requests, split_usage(answer.usage, len(pool.requests)), strict=True)
         ):
             stated = listed.grades.get(place)
             distribution = None if stated is None or reply.reasoned else self._distribution(answer, stated)

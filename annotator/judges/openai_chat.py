@@ -21,7 +21,6 @@ from annotator.types import (
     Proposal,
     Scale,
     SuggestionStatus,
-    Usage,
 )
 
 
@@ -99,7 +98,6 @@ class OpenAIChatJudge:
     def _proposal(self, request: JudgeRequest, answer: Answer) -> Proposal:
         reply = answer.reply
         parsed = parse_reply(reply.text, scale=self._scale, finish_reason=reply.finish_reason)
-        usage = Usage(reply.prompt_tokens, reply.completion_tokens, answer.cached, answer.cost_usd)
         if parsed.grade is None:
             return Proposal(
                 pair_id=request.pair_id,
@@ -112,7 +110,7 @@ class OpenAIChatJudge:
                 evidence_dropped=False,
                 reason=parsed.problem or "the reply could not be read",
                 raw_reply=reply.text,
-                usage=usage,
+                usage=answer.usage,
                 reply_key=answer.key,
             )
         distribution = token_distribution(
@@ -137,6 +135,6 @@ class OpenAIChatJudge:
             evidence_dropped=parsed.evidence_text is not None and evidence is None,
             reason=parsed.reason,
             raw_reply=reply.text,
-            usage=usage,
+            usage=answer.usage,
             reply_key=answer.key,
         )

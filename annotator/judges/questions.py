@@ -185,7 +185,7 @@ class QuestionWriter:
             dropped=dropped,
             problem=problem,
             demonstrations=request.demonstrations[: self.max_questions],
-            usage=Usage(reply.prompt_tokens, reply.completion_tokens, answer.cached, answer.cost_usd),
+            usage=answer.usage,
             reply_key=answer.key,
         )
 

@@ -36,7 +36,6 @@ from annotator.types import (
     Proposal,
     Scale,
     SuggestionStatus,
-    Usage,
 )
 
 TOP_SHARE = 10
@@ -317,7 +316,7 @@ class _PoolRun:
 
     def _finish(self, verdicts: dict[int, _Verdict], *, reply: str | None = None) -> list[Proposal]:
         """The proposals; every call's use is shared by all pairs, for each of them needed every step."""
-        used = [Usage(a.reply.prompt_tokens, a.reply.completion_tokens, a.cached, a.cost_usd) for a in self._answers]
+        used = [answer.usage for answer in self._answers]
         n_useful = sum(verdict.useful is True for verdict in verdicts.values())
         context = {**self._context, "keys": self._keys, "n_useful": n_useful}
         shares = split_usage(add_usage(used), len(self._pool.requests))
