@@ -9,6 +9,7 @@ from annotator.routing import Outcome
 __all__ = [
     "CertificateState",
     "LabelSource",
+    "ModelKind",
     "ModelStage",
     "Outcome",
     "PersonKind",
@@ -16,7 +17,9 @@ __all__ = [
     "PromotionCause",
     "QuestionOutcome",
     "ReviewAction",
+    "RevocationAct",
     "Role",
+    "RoundStatus",
     "RunStatus",
     "SpendState",
     "Split",
@@ -73,6 +76,28 @@ class PolicyKind(StrEnum):
 class CertificateState(StrEnum):
     ISSUED = "issued"
     SUSPENDED = "suspended"
+
+
+class ModelKind(StrEnum):
+    """What was trained: the encoder itself, or a transform of the query vector on top of an encoder left as it is."""
+
+    FULL = "full"
+    ADAPTER = "adapter"
+
+
+class RevocationAct(StrEnum):
+    REVOKE = "revoke"
+    RESTORE = "restore"
+
+
+class RoundStatus(StrEnum):
+    """How far a round is; it waits for people between labelling and retraining."""
+
+    RUNNING = "running"
+    WAITING = "waiting"
+    DONE = "done"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
 
 
 class ModelStage(StrEnum):

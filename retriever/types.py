@@ -7,8 +7,24 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-LOSS_NAMES = ("sum_marginal", "infonce")
+LOSS_NAMES = (
+    "sum_marginal",
+    "infonce",
+    "rand1",
+    "joint",
+    "lse_pair",
+    "arl2",
+    "list_net",
+    "list_mle",
+    "lambda",
+    "contrastive",
+    "margin",
+    "kl",
+)
 """Every loss `retriever.losses.make_loss` knows; the first is the default."""
+
+ADAPTER_KINDS = ("low_rank", "mlp", "kernel")
+"""The forms of a query adapter, see `retriever.adapter`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +126,13 @@ class TrainingSettings:
     weight_decay: AdamW's. in_batch_negatives: other queries' passages count as negatives when they score below the
     query's weakest positive by in_batch_margin (relative, in [0, 1)). trainable_layers: how many of the last
     transformer layers learn; None is all of them and the embeddings, as it is for a model without layers.
+    gradient_chunk: texts encoded at a time with gradients (GradCache, arXiv 2101.06983); None encodes a batch at once.
+    lora_rank: trains low-rank updates of the attention weights (LoRA, by peft) and merges them; None trains the weights.
+    anchor: weight of the anchored term beside the loss, 0 for none. anchor_temperature: β' of that term, where a score's
+    change against the base model is divided by it. keep: the part of the weights' change that is kept, in (0, 1]: the
+    result lies on the line from the base to the trained model (Wortsman et al., arXiv 2109.01903). unseen_share: part of
+    the lists, in [0, 0.5], put aside with all their relevant passages; if it is above 0 the most of `keep` and of its
+    halves that is not worse than the base on them is chosen. bf16: autocast on the CPU or GPU.
     Three is our choice, for speed: on 110 queries of MSRD train, BM25's top 30 of 150 dev queries, reordered, went
     from nDCG@10 .774 to .803 with three layers and .808 with all (one seed each).
 
@@ -131,6 +154,13 @@ class TrainingSettings:
     in_batch_negatives: bool = True
     in_batch_margin: float = 0.05
     trainable_layers: int | None = 3
+    gradient_chunk: int | None = None
+    lora_rank: int | None = None
+    anchor: float = 0.0
+    anchor_temperature: float = 0.2
+    keep: float = 1.0
+    unseen_share: float = 0.0
+    bf16: bool = False
 
     def __post_init__(self) -> None:
         if self.loss not in LOSS_NAMES:
@@ -161,6 +191,88 @@ class TrainingSettings:
             raise ValueError(f"seed is {self.seed}; it must be 0 or more")
         if self.trainable_layers is not None and self.trainable_layers < 1:
             raise ValueError(f"trainable_layers is {self.trainable_layers}; it must be 1 or more, or None for all")
+        for name in ("gradient_chunk", "lora_rank"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"{name} is {value}; it must be 1 or more, or None")
+        if not (math.isfinite(self.anchor) and self.anchor >= 0):
+            raise ValueError(f"anchor is {self.anchor}; it must be 0 or more")
+        if not (math.isfinite(self.anchor_temperature) and self.anchor_temperature > 0):
+            raise ValueError(f"anchor_temperature is {self.anchor_temperature}; it must be a number above 0")
+        if not 0 < self.keep <= 1:
+            raise ValueError(f"keep is {self.keep}; it must be above 0 and at most 1")
+        if not 0 <= self.unseen_share <= 0.5:
+            raise ValueError(f"unseen_share is {self.unseen_share}; it must be in [0, 0.5]")
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingStage:
+    """One part of a curriculum, trained in order: its lists and, where they differ from the settings, how.
+
+    name: for people and the report. epochs, learning_rate, loss: None takes those of the settings. one_positive: of
+    each list only the highest, surest positive is used (the human stage of arXiv 2504.05220).
+    """
+
+    name: str
+    lists: tuple[GradedList, ...]
+    epochs: int | None = None
+    learning_rate: float | None = None
+    loss: str | None = None
+    one_positive: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class AdapterSettings:
+    """How a query adapter is trained on cached vectors; the defaults were chosen by measurement, see docs/training.md.
+
+    kind: a name of ADAPTER_KINDS. rank: width of the low-rank map or hidden layer. loss, temperature, relevant_from,
+    max_grade, seed, in_batch_margin: as in TrainingSettings. epochs: most passes; fewer where the unseen slice says so.
+    learning_rate: AdamW's. batch_queries: queries a step. identity_decay: weight of the squared size of the change that
+    the adapter makes, 0 or more. corpus_negatives: most passages of the corpus in the softmax beside the labelled ones.
+    unseen_share: part of the lists, in [0, 0.5], put aside with all their relevant passages, on which the epoch is
+    chosen that is best without being worse than no adapter.
+
+    Raises: ValueError naming the setting, its value and what is allowed.
+    """
+
+    kind: str = ADAPTER_KINDS[0]
+    rank: int = 32
+    loss: str = LOSS_NAMES[0]
+    epochs: int = 30
+    learning_rate: float = 1e-3
+    batch_queries: int = 64
+    temperature: float = 0.05
+    identity_decay: float = 0.01
+    corpus_negatives: int = 20_000
+    in_batch_margin: float = 0.05
+    unseen_share: float = 0.2
+    relevant_from: float = 2
+    max_grade: int = 3
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.kind not in ADAPTER_KINDS:
+            raise ValueError(f"kind is {self.kind!r}; choose one of {', '.join(ADAPTER_KINDS)}")
+        if self.loss not in LOSS_NAMES:
+            raise ValueError(f"loss is {self.loss!r}; choose one of {', '.join(LOSS_NAMES)}")
+        for name, lowest in (("rank", 1), ("epochs", 1), ("batch_queries", 1), ("max_grade", 1), ("seed", 0)):
+            value = getattr(self, name)
+            if value < lowest:
+                raise ValueError(f"{name} is {value}; it must be {lowest} or more")
+        for name in ("learning_rate", "temperature"):
+            value = getattr(self, name)
+            if not (math.isfinite(value) and value > 0):
+                raise ValueError(f"{name} is {value}; it must be a number above 0")
+        if not (math.isfinite(self.identity_decay) and self.identity_decay >= 0):
+            raise ValueError(f"identity_decay is {self.identity_decay}; it must be 0 or more")
+        if self.corpus_negatives < 0:
+            raise ValueError(f"corpus_negatives is {self.corpus_negatives}; it must be 0 or more")
+        if not 0 <= self.in_batch_margin < 1:
+            raise ValueError(f"in_batch_margin is {self.in_batch_margin}; it must be in [0, 1)")
+        if not 0 <= self.unseen_share <= 0.5:
+            raise ValueError(f"unseen_share is {self.unseen_share}; it must be in [0, 0.5]")
+        if not 0 < self.relevant_from <= self.max_grade:
+            raise ValueError(f"relevant_from is {self.relevant_from}; it must be above 0 and at most {self.max_grade}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,6 +293,8 @@ class TrainingReport:
     n_queries: lists trained on. n_passages: labelled passages used in them. n_positives and n_hard_negatives: their
     parts; the rest are weak labels, on neither side. skipped_lists: reason -> lists left out. cut_passages: labelled
     passages left out because their list was longer than list_size. final_loss: mean over the last epoch's steps.
+    stages: names of the stages trained, in order. unseen: figures of the lists put aside (measure -> value), empty when
+    none were; keep: the part of the change that was kept.
     """
 
     steps: int
@@ -192,6 +306,9 @@ class TrainingReport:
     n_hard_negatives: int
     skipped_lists: Mapping[str, int]
     cut_passages: int = 0
+    stages: tuple[str, ...] = ()
+    unseen: Mapping[str, float] = field(default_factory=dict)
+    keep: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,6 +33,7 @@ from db.models.labels import (
     SpendEntry,
     Suggestion,
 )
+from db.models.retraining import HybridMix, JudgeFirst, RegressionCheck, Revocation, TrainingRound
 from db.models.seen_pairs import SeenPair
 from db.models.spot_checks import SpotCheck
 from db.models.training import (
@@ -61,8 +62,10 @@ __all__ = [
     "Definition",
     "Evaluation",
     "GeneratedQuestion",
+    "HybridMix",
     "ImportRejection",
     "IndexVersion",
+    "JudgeFirst",
     "JudgeRow",
     "LabelFailure",
     "LabelJob",
@@ -83,14 +86,17 @@ __all__ = [
     "QuestionedPassage",
     "QueueEntry",
     "RateWindow",
+    "RegressionCheck",
     "ReplyCacheEntry",
     "Review",
+    "Revocation",
     "SeenPair",
     "Source",
     "SpendEntry",
     "SpotCheck",
     "Suggestion",
     "TrainingPoint",
+    "TrainingRound",
     "TrainingRun",
     "WorkspaceValue",
 ]

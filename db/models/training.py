@@ -10,7 +10,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from annotator.types import Criterion
 from db.base import Base, enum_of
-from db.enums import LabelSource, ModelStage, PromotionCause, RunStatus, Split
+from db.enums import LabelSource, ModelKind, ModelStage, PromotionCause, RunStatus, Split
 
 
 class LabelSet(Base):
@@ -45,9 +45,13 @@ class LabelSetItem(Base):
 
 
 class ModelVersion(Base):
-    """An immutable model directory, named by the hash of its content."""
+    """An immutable model directory, named by the hash of its content.
+
+    An adapter is a transform of query vectors: `encoder_id` is the full model whose passage vectors it searches.
+    """
 
     __tablename__ = "model_version"
+    __table_args__ = (sa.CheckConstraint("(kind = 'adapter') = (encoder_id IS NOT NULL)", name="adapter_has_encoder"),)
 
     id: Mapped[int] = mapped_column(primary_key=True)
     hash: Mapped[str] = mapped_column(sa.String(64), unique=True)
@@ -57,6 +61,10 @@ class ModelVersion(Base):
     stage: Mapped[ModelStage] = mapped_column(enum_of(ModelStage, "model_stage"))
     base_id: Mapped[int | None] = mapped_column(sa.ForeignKey("model_version.id"))
     created_at: Mapped[datetime]
+    kind: Mapped[ModelKind] = mapped_column(
+        enum_of(ModelKind, "model_kind"), default=ModelKind.FULL, server_default=ModelKind.FULL.value
+    )
+    encoder_id: Mapped[int | None] = mapped_column(sa.ForeignKey("model_version.id"))
 
 
 class IndexVersion(Base):
@@ -72,6 +80,9 @@ class IndexVersion(Base):
     path: Mapped[str] = mapped_column(sa.Text)
     n_passages: Mapped[int]
     created_at: Mapped[datetime]
+    kind: Mapped[str] = mapped_column(sa.String(40), default="flat", server_default="flat")
+    recall: Mapped[float | None]
+    """recall@10 against exact search over the same vectors, measured when it was built; None where search is exact."""
 
 
 class TrainingRun(Base):
