@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
@@ -31,6 +32,7 @@ from db.queries.calibrating import JUDGED_COLUMNS, JudgedRow, judged_row
 from db.queries.definitions import is_stale
 
 HUMAN = (LabelSource.HUMAN, LabelSource.ADJUDICATED)
+Rows = sa.Select[*tuple[Any, ...]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,14 +55,31 @@ class CuratedLabel:
     weight: float | None = None
 
 
-def list_curated(session: Session, *, criterion: Criterion) -> list[CuratedLabel]:
-    """Every curated grade of the train split, by question and passage; samples of open batches feed nothing."""
-    rows = session.execute(
-        sa.select(
-            PairState.pair_id,
-            Pair.query_id,
+def _of_train(rows: Rows, *, pair_id: sa.ColumnElement[int], criterion: Criterion) -> Rows:
+    """The rows whose pair is of the train split, with `query_id` and the ids from outside, by question and passage.
+
+    Samples of open batches feed nothing.
+    """
+    return (
+        rows.add_columns(
+            Pair.query_id.label("train_query_id"),
             Query.external_id.label("query_key"),
             Passage.external_id.label("passage_key"),
+        )
+        .join(Pair, Pair.id == pair_id)
+        .join(Query, Query.id == Pair.query_id)
+        .join(Passage, Passage.id == Pair.passage_id)
+        .join(QueryCluster, QueryCluster.id == Query.cluster_id)
+        .where(QueryCluster.split == Split.TRAIN, pair_id.not_in(locked_pairs(criterion)))
+        .order_by(Query.external_id, Passage.external_id)
+    )
+
+
+def list_curated(session: Session, *, criterion: Criterion) -> list[CuratedLabel]:
+    """Every curated grade of the train split, by question and passage; samples of open batches feed nothing."""
+    curated = (
+        sa.select(
+            PairState.pair_id,
             PairState.curated_grade,
             PairState.curated_source,
             PairState.suggestion_id,
@@ -68,23 +87,15 @@ def list_curated(session: Session, *, criterion: Criterion) -> list[CuratedLabel
             PairState.review_id,
             Decision.certificate_id,
         )
+        .select_from(PairState)
         .outerjoin(Decision, Decision.id == PairState.decision_id)
-        .join(Pair, Pair.id == PairState.pair_id)
-        .join(Query, Query.id == Pair.query_id)
-        .join(Passage, Passage.id == Pair.passage_id)
-        .join(QueryCluster, QueryCluster.id == Query.cluster_id)
-        .where(
-            PairState.criterion == criterion,
-            PairState.curated_grade.is_not(None),
-            QueryCluster.split == Split.TRAIN,
-            PairState.pair_id.not_in(locked_pairs(criterion)),
-        )
-        .order_by(Query.external_id, Passage.external_id)
+        .where(PairState.criterion == criterion, PairState.curated_grade.is_not(None))
     )
+    rows = session.execute(_of_train(curated, pair_id=PairState.pair_id.expression, criterion=criterion))
     return [
         CuratedLabel(
             pair_id=row.pair_id,
-            query_id=row.query_id,
+            query_id=row.train_query_id,
             query_key=row.query_key,
             passage_key=row.passage_key,
             grade=row.curated_grade,
@@ -107,30 +118,16 @@ def list_proposed(session: Session, *, judge: str, criterion: Criterion) -> list
         .where(JudgeRow.name == judge, Suggestion.criterion == criterion, Suggestion.grade.is_not(None))
         .group_by(Suggestion.pair_id)
     )
-    rows = session.execute(
-        sa.select(
-            Suggestion.pair_id,
-            Pair.query_id,
-            Query.external_id.label("query_key"),
-            Passage.external_id.label("passage_key"),
-            Suggestion.grade,
-            Suggestion.id,
-        )
-        .join(Pair, Pair.id == Suggestion.pair_id)
-        .join(Query, Query.id == Pair.query_id)
-        .join(Passage, Passage.id == Pair.passage_id)
-        .join(QueryCluster, QueryCluster.id == Query.cluster_id)
-        .where(
-            Suggestion.id.in_(latest),
-            QueryCluster.split == Split.TRAIN,
-            Suggestion.pair_id.not_in(locked_pairs(criterion)),
-        )
-        .order_by(Query.external_id, Passage.external_id)
+    proposed = (
+        sa.select(Suggestion.pair_id, Suggestion.grade, Suggestion.id)
+        .select_from(Suggestion)
+        .where(Suggestion.id.in_(latest))
     )
+    rows = session.execute(_of_train(proposed, pair_id=Suggestion.pair_id.expression, criterion=criterion))
     return [
         CuratedLabel(
             pair_id=row.pair_id,
-            query_id=row.query_id,
+            query_id=row.train_query_id,
             query_key=row.query_key,
             passage_key=row.passage_key,
             grade=row.grade,
@@ -159,31 +156,20 @@ def list_open_proposals(session: Session, *, criterion: Criterion) -> list[OpenP
 
     Nor do stale ones: what a judge said under a definition that was given up is no target.
     """
-    rows = session.execute(
-        sa.select(
-            *JUDGED_COLUMNS,
-            Suggestion.judge_id,
-            Query.external_id.label("query_key"),
-            Passage.external_id.label("passage_key"),
-        )
+    proposed = (
+        sa.select(*JUDGED_COLUMNS, Suggestion.judge_id)
         .select_from(PairState)
         .join(Suggestion, Suggestion.id == PairState.suggestion_id)
         .join(JudgeRow, JudgeRow.id == Suggestion.judge_id)
-        .join(Pair, Pair.id == PairState.pair_id)
-        .join(Query, Query.id == Pair.query_id)
-        .join(Passage, Passage.id == Pair.passage_id)
-        .join(QueryCluster, QueryCluster.id == Query.cluster_id)
-        .outerjoin(Candidate, Candidate.pair_id == Pair.id)
         .where(
             PairState.criterion == criterion,
             PairState.curated_grade.is_(None),
             Suggestion.grade.is_not(None),
-            QueryCluster.split == Split.TRAIN,
-            PairState.pair_id.not_in(locked_pairs(criterion)),
             ~is_stale(),
         )
-        .order_by(Query.external_id, Passage.external_id)
     )
+    of_train = _of_train(proposed, pair_id=PairState.pair_id.expression, criterion=criterion)
+    rows = session.execute(of_train.outerjoin(Candidate, Candidate.pair_id == Pair.id))
     return [OpenProposal(row.judge_id, judged_row(row), row.query_key, row.passage_key) for row in rows]
 
 
@@ -199,6 +185,7 @@ class LabelledText:
     grade: float
     weight: float
     rank: int | None
+    source: LabelSource
 
 
 def stream_items(session: Session, label_set_id: int) -> Iterator[LabelledText]:
@@ -213,6 +200,7 @@ def stream_items(session: Session, label_set_id: int) -> Iterator[LabelledText]:
             LabelSetItem.grade,
             LabelSetItem.weight,
             Candidate.rank,
+            LabelSetItem.source,
         )
         .join(Pair, Pair.id == LabelSetItem.pair_id)
         .join(Query, Query.id == Pair.query_id)
