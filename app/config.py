@@ -5,15 +5,19 @@ from __future__ import annotations
 import os
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args, get_type_hints
 
 from pydantic import AliasChoices, Field, SecretStr, StringConstraints, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from app.errors import SettingsInvalid, WorkspaceMissing
+from retriever.types import LOSS_NAMES, AdapterSettings, TrainingSettings
 
 FILE = "relabel.toml"
 Probability = Annotated[float, Field(ge=0.0, le=1.0)]
+Change = str | bool | int | float | None
+"""What a field of `TrainingSettings` or `AdapterSettings` may be set to, in the tables `training` and `adapter`."""
+_WORDS = {int: "a whole number", float: "a number", str: "a word", bool: "true or false"}
 
 
 class Settings(BaseSettings):
@@ -61,13 +65,22 @@ class Settings(BaseSettings):
     llm_price_in_per_million_usd: Annotated[float, Field(ge=0)] | None = None
     llm_price_out_per_million_usd: Annotated[float, Field(ge=0)] | None = None
 
-    loss: Literal["sum_marginal", "infonce"] = "sum_marginal"
+    speed: Literal["adapter", "full"] = "adapter"
+    curriculum: Literal["curriculum", "union", "human", "llm"] = "curriculum"
+    human_epochs: Annotated[int, Field(ge=1, le=100)] | None = 1
+    human_learning_rate: Annotated[float, Field(gt=0, lt=1)] | None = None
+    human_one_positive: bool = False
+    mined_negatives: Annotated[int, Field(ge=0, le=64)] = 0
+    loss: str = LOSS_NAMES[0]
     epochs: Annotated[int, Field(ge=1, le=100)] = 2
     learning_rate: Annotated[float, Field(gt=0, lt=1)] = 2e-5
     batch_queries: Annotated[int, Field(ge=1, le=1024)] = 8
     list_size: Annotated[int, Field(ge=2, le=512)] = 8
     train_max_length: Annotated[int, Field(ge=8, le=8192)] = 128
     seed: int = 0
+    training: dict[str, Change] = {}
+    adapter: dict[str, Change] = {}
+    round_min_gain: Annotated[float, Field(ge=0, le=1)] = 0.002
     gate_margin: Annotated[float, Field(ge=0, le=1)] = 0.01
 
     @property
@@ -81,6 +94,41 @@ class Settings(BaseSettings):
         if self.database_url and not self.database_url.startswith("sqlite"):
             return self.database_url
         return f"sqlite:///{self.workspace / 'jobs.sqlite'}"
+
+    def full_training(self, **changes: Any) -> TrainingSettings:
+        """How the encoder itself is trained, with these changes.
+
+        Raises: ValueError naming what is unknown or not allowed.
+        """
+        values: dict[str, Any] = {
+            "loss": self.loss,
+            "epochs": self.epochs,
+            "learning_rate": self.learning_rate,
+            "batch_queries": self.batch_queries,
+            "list_size": self.list_size,
+            "max_length": self.train_max_length,
+            "seed": self.seed,
+            **self.training,
+            **changes,
+            "relevant_from": self.relevant_from,
+            "max_grade": self.max_grade,
+        }
+        return TrainingSettings(**typed(TrainingSettings, values))
+
+    def adapter_training(self, **changes: Any) -> AdapterSettings:
+        """How a query adapter is trained, with these changes.
+
+        Raises: ValueError naming what is unknown or not allowed.
+        """
+        values: dict[str, Any] = {
+            "loss": self.loss,
+            "seed": self.seed,
+            **self.adapter,
+            **changes,
+            "relevant_from": self.relevant_from,
+            "max_grade": self.max_grade,
+        }
+        return AdapterSettings(**typed(AdapterSettings, values))
 
     @property
     def models(self) -> Path:
@@ -144,7 +192,29 @@ def settings_from(workspace: Path, values: dict[str, Any], *, origin: str = "set
         raise SettingsInvalid(
             f"{origin}: relevant_from ({settings.relevant_from}) is above max_grade ({settings.max_grade})"
         )
+    for table, made in (("training", settings.full_training), ("adapter", settings.adapter_training)):
+        try:
+            made()
+        except ValueError as exc:
+            raise SettingsInvalid(f"{origin}: {table}: {exc}") from exc
     return settings
+
+
+def typed(kind: type[TrainingSettings | AdapterSettings], values: dict[str, Any]) -> dict[str, Any]:
+    """The values, each of the type that its field has; Python checks none of them when it makes a dataclass.
+
+    Raises: ValueError naming what is unknown or of another type.
+    """
+    hints = get_type_hints(kind)
+    for name, value in values.items():
+        if name not in hints:
+            raise ValueError(f"there is no setting {name!r}; there are {', '.join(sorted(hints))}")
+        wanted = get_args(hints[name]) or (hints[name],)
+        fits = type(value) in wanted or (type(value) is int and float in wanted)
+        if not fits:
+            words = " or ".join("nothing" if one is type(None) else _WORDS[one] for one in wanted)
+            raise ValueError(f"{name} is {value!r}; it must be {words}")
+    return values
 
 
 def find_workspace(given: Path | None) -> Path:

@@ -48,6 +48,15 @@ def test_an_empty_variable_counts_as_not_set(tmp_path: Path, monkeypatch: pytest
         ("max_grade = 2\nrelevant_from = 3", "relevant_from"),
         ("epochs = 'many'", "epochs"),
         ("epochs = ", FILE),
+        ('speed = "fast"', "speed"),
+        ('curriculum = "both"', "curriculum"),
+        ('loss = "magic"', "loss is 'magic'"),
+        ("[training]\nlora_rnk = 8", "training: there is no setting 'lora_rnk'"),
+        ("[training]\nkeep = 2", "training: keep is 2"),
+        ('[training]\nepochs = "3"', "training: epochs is '3'; it must be a whole number"),
+        ("[training]\nlora_rank = true", "training: lora_rank is True; it must be a whole number or nothing"),
+        ("[adapter]\nrank = 0", "adapter: rank is 0"),
+        ("[adapter]\nrank = 1.5", "adapter: rank is 1.5"),
     ],
 )
 def test_a_wrong_value_in_the_file_is_named(text: str, named: str, tmp_path: Path) -> None:
@@ -55,6 +64,15 @@ def test_a_wrong_value_in_the_file_is_named(text: str, named: str, tmp_path: Pat
     with pytest.raises(SettingsInvalid, match=named) as caught:
         load_settings(_workspace(tmp_path, text))
     assert FILE in str(caught.value)
+
+
+def test_the_tables_change_one_speed_and_the_scale_stays_the_workspaces(tmp_path: Path) -> None:
+    """Prevents a training on another scale than people grade on, or an adapter's rank from reaching a full training."""
+    text = "max_grade = 4\n[training]\nepochs = 3\nrelevant_from = 1\n[adapter]\nepochs = 7\nmax_grade = 9\n"
+    settings = load_settings(_workspace(tmp_path, text))
+    full, adapter = settings.full_training(seed=5), settings.adapter_training()
+    assert (full.epochs, full.seed, full.relevant_from, full.max_grade) == (3, 5, 2, 4)
+    assert (adapter.epochs, adapter.seed, adapter.relevant_from, adapter.max_grade) == (7, 0, 2, 4)
 
 
 def test_a_wrong_value_in_the_environment_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
