@@ -1,9 +1,11 @@
 """Texts to vectors with a sentence-transformers model; what the vectors are for lives elsewhere."""
 
+from __future__ import annotations
+
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Self
+from typing import TYPE_CHECKING, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +14,11 @@ from sentence_transformers import SentenceTransformer
 from retriever.errors import EncodingCancelled, ModelCorrupt, ModelNotFound
 from retriever.quiet import quiet_transformers
 
+if TYPE_CHECKING:
+    from retriever.adapter import QueryAdapter
+
 Vectors = NDArray[np.float32]
+BackendName = Literal["torch", "torch-bf16", "openvino", "openvino-bf16"]
 
 
 def load_sentence_transformer(
@@ -38,22 +44,42 @@ def load_sentence_transformer(
 
 
 class Encoder:
-    """A loaded model; `load` makes one."""
+    """A loaded model, with the query adapter of its version where there is one; `load` makes one."""
 
-    def __init__(self, model: SentenceTransformer) -> None:
+    def __init__(self, model: SentenceTransformer, *, adapter: QueryAdapter | None = None) -> None:
         dim = model.get_embedding_dimension()
         if dim is None:
             raise ModelCorrupt("the model does not say how long its vectors are: use a model with a pooling layer")
+        if adapter is not None and adapter.dim != dim:
+            raise ModelCorrupt(
+                f"the adapter was trained for vectors of {adapter.dim}, the encoder makes vectors of {dim}: "
+                "use it with the encoder it was trained on"
+            )
         self._model = model
         self._dim = dim
+        self._adapter = adapter
 
     @classmethod
-    def load(cls, path: Path | str, *, max_length: int | None = None, device: str | None = None) -> Self:
+    def load(
+        cls,
+        path: Path | str,
+        *,
+        max_length: int | None = None,
+        device: str | None = None,
+        backend: BackendName | None = None,
+        adapter: Path | None = None,
+    ) -> Self:
         """An encoder from a model folder or hub name; device None is a GPU if there is one, else the CPU.
 
+        adapter: the folder of a query adapter, which `encode_queries` applies. backend None is "torch".
         Raises: ModelNotFound, ModelCorrupt.
         """
-        return cls(load_sentence_transformer(path, max_length=max_length, device=device))
+        loaded = None
+        if adapter is not None:
+            from retriever.adapter import QueryAdapter
+
+            loaded = QueryAdapter.load(adapter)
+        return cls(load_sentence_transformer(path, max_length=max_length, device=device), adapter=loaded)
 
     @property
     def dim(self) -> int:
@@ -92,6 +118,20 @@ class Encoder:
             if progress is not None:
                 progress(start + len(batch), len(texts))
         return vectors
+
+    def encode_queries(
+        self,
+        texts: Sequence[str],
+        *,
+        batch_size: int = 64,
+        should_cancel: Callable[[], bool] | None = None,
+    ) -> Vectors:
+        """Vectors of queries, (n, dim) float32, L2-normalised, in order: through the adapter, if there is one.
+
+        Raises: EncodingCancelled.
+        """
+        vectors = self.encode(texts, batch_size=batch_size, should_cancel=should_cancel)
+        return vectors if self._adapter is None or not len(vectors) else self._adapter.apply(vectors)
 
     def encode_stream(
         self,

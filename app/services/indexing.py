@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 
 from app.bootstrap import Workspace
 from app.errors import NothingToDo
-from db.enums import ModelStage, PromotionCause
+from db.enums import ModelKind, ModelStage, PromotionCause
 from db.models import IndexVersion, LiveModel, ModelVersion, Promotion
 from db.queries import registry
 
@@ -27,6 +27,21 @@ def dense_system(model: ModelVersion) -> str:
     return f"dense:{model.hash[:12]}"
 
 
+def encoder_model(session: Session, model: ModelVersion) -> ModelVersion:
+    """The full model whose passage vectors a version searches: itself, or its encoder for an adapter."""
+    if model.encoder_id is None:
+        return model
+    return registry.get_model_or_raise(session, model.encoder_id)
+
+
+def index_system(session: Session, model: ModelVersion) -> str:
+    """The name of the index that a model searches: its own, or its encoder's for an adapter.
+
+    Rankings are kept under `dense_system(model)`: an adapter ranks the same vectors differently.
+    """
+    return dense_system(encoder_model(session, model))
+
+
 def register_model(
     workspace: Workspace,
     *,
@@ -35,10 +50,12 @@ def register_model(
     base_id: int | None,
     dim: int,
     stage: ModelStage,
+    encoder_id: int | None = None,
     on_record: Callable[[Session, ModelVersion], None] | None = None,
 ) -> ModelVersion:
     """Moves a finished model folder to its immutable place and records it; the same content is recorded once.
 
+    `encoder_id` makes it an adapter on top of that full model.
     `on_record` writes what must be stored together with the model or not at all.
     """
     from retriever.model_store import commit_directory
@@ -54,6 +71,8 @@ def register_model(
                 dim=dim,
                 stage=stage,
                 base_id=base_id,
+                kind=ModelKind.FULL if encoder_id is None else ModelKind.ADAPTER,
+                encoder_id=encoder_id,
                 created_at=workspace.now(),
             )
             try:
@@ -149,13 +168,18 @@ def ensure_dense_index(
     progress: Progress | None = None,
     should_cancel: Callable[[], bool] | None = None,
 ) -> Path:
-    """The folder of the model's vector index over the corpus as it is now, built if need be.
+    """The folder of the vector index that the model searches over the corpus as it is now, built if need be.
+
+    An adapter searches its encoder's.
 
     Raises:
         EncodingCancelled: `should_cancel` said so; nothing half-written is kept.
     """
     from retriever.dense_index import DenseIndex
     from retriever.encoder import Encoder
+
+    with workspace.sessions.read() as session:
+        model = encoder_model(session, model)
 
     def build(folder: Path) -> int:
         encoder = Encoder.load(model_path(workspace, model), max_length=workspace.settings.max_length)

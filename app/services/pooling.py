@@ -15,11 +15,10 @@ from app.services.indexing import (
     corpus_hash,
     dense_system,
     ensure_bm25_index,
-    ensure_dense_index,
     ensure_live_model,
-    model_path,
 )
 from app.services.near_duplicates import NearDuplicates, strictest
+from app.services.retrievers import open_retriever
 from db.enums import Split
 from db.queries import candidates as pool_queries
 from db.queries import corpus as corpus_queries
@@ -94,8 +93,6 @@ def pool(
     """
     corpus_hash(workspace)  # before anything is decided or copied: without passages there is nothing to pool
     from retriever.bm25 import BM25Index
-    from retriever.dense_index import DenseIndex
-    from retriever.encoder import Encoder
     from retriever.pooling import pool as pool_queries_of
     from retriever.types import Hit, Query
 
@@ -109,14 +106,13 @@ def pool(
         )
     model = ensure_live_model(workspace)
     bm25 = BM25Index.open(ensure_bm25_index(workspace))
-    dense = DenseIndex.open(ensure_dense_index(workspace, model, progress=on_index, should_cancel=should_cancel))
-    encoder = Encoder.load(model_path(workspace, model), max_length=workspace.settings.max_length)
+    dense = open_retriever(workspace, model, build=True, progress=on_index, should_cancel=should_cancel)
 
     def search_bm25(queries: Sequence[Query], k: int) -> list[list[Hit]]:
         return bm25.search([query.text for query in queries], k)
 
     def search_dense(queries: Sequence[Query], k: int) -> list[list[Hit]]:
-        return dense.search(encoder.encode([query.text for query in queries]), k)
+        return dense.search([query.text for query in queries], k)
 
     queries = [Query(id=str(query_id), text=text) for query_id, _, text in rows]
     found = pool_queries_of(

@@ -7,7 +7,7 @@ from sqlalchemy.orm import Session
 
 from app.bootstrap import Workspace
 from app.errors import NotAllowed, NothingToDo
-from app.services.indexing import corpus_hash, dense_system
+from app.services.indexing import corpus_hash, index_system
 from app.services.models import model_view
 from app.services.views import ModelView, PromotionView
 from db.enums import ModelStage, PromotionCause, Split
@@ -137,7 +137,7 @@ def _switch(
     reason: str,
     evaluation: Evaluation | None,
 ) -> None:
-    index = get_index(session, system=dense_system(model), corpus_hash=state)
+    index = get_index(session, system=index_system(session, model), corpus_hash=state)
     if index is None or not (workspace.settings.workspace / index.path).is_dir():
         raise NotAllowed(
             f"model {model.id} has no index over the corpus as it is now",

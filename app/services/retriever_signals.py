@@ -12,15 +12,14 @@ from app.bootstrap import Workspace
 from app.services.indexing import (
     Progress,
     corpus_hash,
-    dense_system,
     ensure_bm25_index,
     ensure_dense_index,
     ensure_live_model,
-    model_path,
 )
+from app.services.retrievers import open_encoder, open_index
 from db.models import ModelVersion
-from db.queries import registry
 from db.queries.self_labels import PairToScore, get_model_before
+from retriever.errors import ModelNotFound
 
 if TYPE_CHECKING:
     from retriever.bm25 import BM25Index
@@ -113,25 +112,19 @@ def open_signals(workspace: Workspace, *, on_index: Progress | None = None) -> R
 
 def _open(workspace: Workspace, model: ModelVersion, *, state: str) -> _Version | None:
     """The model and its index of that state of the corpus; None where either is not there."""
-    from retriever.dense_index import DenseIndex
-    from retriever.encoder import Encoder
-
-    with workspace.sessions.read() as session:
-        row = registry.get_index(session, system=dense_system(model), corpus_hash=state)
-    if (
-        row is None
-        or not (workspace.settings.workspace / row.path).is_dir()
-        or not model_path(workspace, model).is_dir()
-    ):
+    index = open_index(workspace, model, state=state)
+    if index is None:
         return None
-    index = DenseIndex.open(workspace.settings.workspace / row.path)
-    encoder = Encoder.load(model_path(workspace, model), max_length=workspace.settings.max_length)
+    try:
+        encoder = open_encoder(workspace, model)
+    except ModelNotFound:
+        return None
     return _Version(encoder, index, {passage_id: at for at, passage_id in enumerate(index.passage_ids)})
 
 
 def _listed(version: _Version, texts: dict[int, str], by_query: dict[int, list[PairToScore]]) -> dict[int, ListSignals]:
     """Where each pair stands in its query's list, by pair id; nothing where the corpus has no two passages."""
-    vectors = version.encoder.encode(list(texts.values()))
+    vectors = version.encoder.encode_queries(list(texts.values()))
     found = {}
     for of_query, vector, hits in zip(
         by_query.values(), vectors, version.index.search(vectors, LIST_DEPTH), strict=True

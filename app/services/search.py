@@ -3,39 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
-from pathlib import Path
-from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
 from app.bootstrap import Workspace
 from app.errors import InputInvalid, NothingToDo
-from app.services.indexing import corpus_hash, dense_system, model_path
+from app.services.indexing import corpus_hash
+from app.services.retrievers import Retriever, open_encoder, open_index
 from app.services.views import SearchHit, SearchResult
 from db.models import ModelVersion, Passage
 from db.queries import registry
 from retriever.types import Hit
-
-if TYPE_CHECKING:
-    from retriever.dense_index import DenseIndex
-    from retriever.encoder import Encoder
-
-_MODELS_KEPT = 3
-
-
-@lru_cache(maxsize=_MODELS_KEPT)
-def _encoder(path: Path, max_length: int) -> Encoder:
-    from retriever.encoder import Encoder
-
-    return Encoder.load(path, max_length=max_length)
-
-
-@lru_cache(maxsize=_MODELS_KEPT)
-def _index(path: Path) -> DenseIndex:
-    from retriever.dense_index import DenseIndex
-
-    return DenseIndex.open(path)
 
 
 def search(workspace: Workspace, *, question: str, k: int = 10) -> SearchResult:
@@ -71,12 +49,8 @@ def search(workspace: Workspace, *, question: str, k: int = 10) -> SearchResult:
 
 
 def _rank(workspace: Workspace, model: ModelVersion, *, question: str, k: int, state: str) -> list[Hit] | None:
-    with workspace.sessions.read() as session:
-        index = registry.get_index(session, system=dense_system(model), corpus_hash=state)
-    if index is None:
-        return None
-    encoder = _encoder(model_path(workspace, model), workspace.settings.max_length)
-    return _index(workspace.settings.workspace / index.path).search(encoder.encode([question]), k)[0]
+    index = open_index(workspace, model, state=state)
+    return None if index is None else Retriever(open_encoder(workspace, model), index).search([question], k)[0]
 
 
 def _views(workspace: Workspace, hits: Sequence[Hit], others: Sequence[Hit]) -> tuple[SearchHit, ...]:

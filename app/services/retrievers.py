@@ -1,0 +1,121 @@
+"""Opening a model version to search with it: its encoder, its adapter, and the index that it searches.
+
+Everything that encodes a query comes through here, so that an adapter is never forgotten and never applied twice.
+Models, their folders and building indexes are in `indexing`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sqlalchemy.orm import Session
+
+from app.bootstrap import Workspace
+from app.errors import NothingToDo
+from app.services.indexing import Progress, corpus_hash, encoder_model, ensure_dense_index, index_system, model_path
+from db.enums import ModelKind
+from db.models import IndexVersion, ModelVersion
+from db.queries import registry
+from retriever.types import Hit
+
+if TYPE_CHECKING:
+    from retriever.dense_index import DenseIndex
+    from retriever.encoder import Encoder
+
+_KEPT = 3
+
+__all__ = ["Retriever", "encoder_model", "index_row", "open_encoder", "open_index", "open_retriever"]
+
+
+@dataclass(frozen=True, slots=True)
+class Retriever:
+    """A model version ready to search: `encoder` and the complete `index` of the corpus as it was when opened."""
+
+    encoder: Encoder
+    index: DenseIndex
+
+    def search(self, texts: Sequence[str], k: int) -> list[list[Hit]]:
+        """For each query the k best passages, best first, scores are cosines.
+
+        Raises: ValueError for k below 1.
+        """
+        return self.index.search(self.encoder.encode_queries(texts), k)
+
+
+def open_encoder(workspace: Workspace, model: ModelVersion) -> Encoder:
+    """The encoder of a model version, with its adapter where it is one; a few stay loaded.
+
+    Raises:
+        ModelNotFound, ModelCorrupt: a folder is missing or damaged.
+    """
+    with workspace.sessions.read() as session:
+        encoder = encoder_model(session, model)
+    adapter = model_path(workspace, model) if model.kind is ModelKind.ADAPTER else None
+    return _encoder(model_path(workspace, encoder), workspace.settings.max_length, adapter)
+
+
+def index_row(session: Session, model: ModelVersion, *, state: str) -> IndexVersion | None:
+    """The finished index that a model version searches over that state of the corpus, or None."""
+    return registry.get_index(session, system=index_system(session, model), corpus_hash=state)
+
+
+def open_index(workspace: Workspace, model: ModelVersion, *, state: str | None = None) -> DenseIndex | None:
+    """The index that a model version searches, complete over the corpus as it is now (or over `state`), or None.
+
+    Raises:
+        NothingToDo: there is no passage yet.
+        IndexMismatch: its files are damaged.
+    """
+    state = corpus_hash(workspace) if state is None else state
+    with workspace.sessions.read() as session:
+        row = index_row(session, model, state=state)
+    if row is None or not (workspace.settings.workspace / row.path).is_dir():
+        return None
+    return _index(workspace.settings.workspace / row.path)
+
+
+def open_retriever(
+    workspace: Workspace,
+    model: ModelVersion,
+    *,
+    build: bool = False,
+    progress: Progress | None = None,
+    should_cancel: Callable[[], bool] | None = None,
+) -> Retriever:
+    """A model version ready to search the corpus as it is now; `build` makes the index where it is not complete.
+
+    Raises:
+        NothingToDo: there is no passage yet, or no index and `build` was not asked for.
+        ModelNotFound, ModelCorrupt, IndexMismatch: a folder is missing or damaged.
+        EncodingCancelled: `should_cancel` said so.
+    """
+    if build:
+        index: DenseIndex | None = _index(
+            ensure_dense_index(workspace, model, progress=progress, should_cancel=should_cancel)
+        )
+    else:
+        index = open_index(workspace, model)
+    if index is None:
+        raise NothingToDo(
+            f"model {model.id} has no index over the corpus as it is now",
+            user_message="The passages are not indexed yet. Run: relabel pool",
+        )
+    return Retriever(open_encoder(workspace, model), index)
+
+
+@lru_cache(maxsize=_KEPT)
+def _encoder(path: Path, max_length: int, adapter: Path | None) -> Encoder:
+    from retriever.encoder import Encoder
+
+    return Encoder.load(path, max_length=max_length, adapter=adapter)
+
+
+@lru_cache(maxsize=_KEPT)
+def _index(path: Path) -> DenseIndex:
+    from retriever.dense_index import DenseIndex
+
+    return DenseIndex.open(path)
