@@ -60,11 +60,15 @@ def is_negative(passage: LabelledPassage) -> bool:
     return passage.grade < IRRELEVANT_BELOW
 
 
-def prepare_lists(lists: Sequence[GradedList], settings: TrainingSettings) -> PreparedLists:
+def prepare_lists(
+    lists: Sequence[GradedList], settings: TrainingSettings, *, one_positive: bool = False
+) -> PreparedLists:
     """The lists with a positive and something to compare it with, cut to list_size; the rest is counted by reason.
 
     A list without a negative of its own stays when in-batch negatives are on and another list is there to give some.
     Cutting keeps half the room for positives, surest first, and fills with the other passages in the order given.
+    one_positive keeps of a list's positives only the highest, of these the surest, of these the first; the others are
+    neither trained on nor ever negatives, and do not count as cut.
     Raises: ValueError for a passage twice in a list or a grade above max_grade.
     """
     skipped: Counter[str] = Counter()
@@ -76,17 +80,18 @@ def prepare_lists(lists: Sequence[GradedList], settings: TrainingSettings) -> Pr
         if reason:
             skipped[reason] += 1
             continue
-        kept = _cut(graded.passages, settings)
-        cut += len(graded.passages) - len(kept)
+        passages = _with_one_positive(graded.passages, settings) if one_positive else graded.passages
+        kept = _cut(passages, settings)
+        cut += len(passages) - len(kept)
         positives = [passage for passage in graded.passages if is_positive(passage, settings)]
         spared = [passage for passage in graded.passages if not is_negative(passage)]
         prepared.append(
             TrainingList(
                 query=graded.query,
-                key=_text_key(graded.query),
+                key=text_key(graded.query),
                 kept=kept,
-                positives=_names(positives),
-                spared=_names(spared),
+                positives=passage_names(positives),
+                spared=passage_names(spared),
             )
         )
     if len({entry.key for entry in prepared}) < 2:
@@ -108,12 +113,12 @@ def batch_targets(batch: Sequence[TrainingList], settings: TrainingSettings) -> 
     names: list[set[str]] = []
     for entry in batch:
         for passage in entry.kept:
-            key = _text_key(passage.text)
+            key = text_key(passage.text)
             if key not in columns:
                 columns[key] = len(texts)
                 texts.append(passage.text)
                 names.append(set())
-            names[columns[key]].update(_names([passage]))
+            names[columns[key]].update(passage_names([passage]))
     targets = BatchTargets(
         queries=[entry.query for entry in batch],
         passages=texts,
@@ -124,7 +129,7 @@ def batch_targets(batch: Sequence[TrainingList], settings: TrainingSettings) -> 
     )
     for row, entry in enumerate(batch):
         for passage in entry.kept:
-            column = columns[_text_key(passage.text)]
+            column = columns[text_key(passage.text)]
             # One text under two ids: the higher grade holds, so that a positive is never a negative too.
             if not targets.labelled[row][column] or passage.grade > targets.grades[row][column]:
                 targets.labelled[row][column] = True
@@ -177,6 +182,14 @@ def _reason_to_skip(graded: GradedList, settings: TrainingSettings) -> str | Non
     return None
 
 
+def _with_one_positive(
+    passages: tuple[LabelledPassage, ...], settings: TrainingSettings
+) -> tuple[LabelledPassage, ...]:
+    positives = [passage for passage in passages if is_positive(passage, settings)]
+    best = max(positives, key=lambda passage: (passage.grade, passage.weight))
+    return tuple(passage for passage in passages if passage is best or not is_positive(passage, settings))
+
+
 def _cut(passages: tuple[LabelledPassage, ...], settings: TrainingSettings) -> tuple[LabelledPassage, ...]:
     if len(passages) <= settings.list_size:
         return passages
@@ -194,11 +207,13 @@ def _related(entry: TrainingList, other: TrainingList) -> bool:
     return entry.key == other.key or not entry.positives.isdisjoint(other.positives)
 
 
-def _names(passages: Sequence[LabelledPassage]) -> frozenset[str]:
+def passage_names(passages: Sequence[LabelledPassage]) -> frozenset[str]:
+    """The ids and the texts (by `text_key`) of the passages, each marked as what it is: two that share one are one."""
     return frozenset(
-        name for passage in passages for name in (f"id:{passage.passage_id}", f"text:{_text_key(passage.text)}")
+        name for passage in passages for name in (f"id:{passage.passage_id}", f"text:{text_key(passage.text)}")
     )
 
 
-def _text_key(text: str) -> str:
+def text_key(text: str) -> str:
+    """What two texts that differ in white space and case only have in common."""
     return " ".join(text.split()).casefold()

@@ -211,6 +211,8 @@ class TrainingStage:
 
     name: for people and the report. epochs, learning_rate, loss: None takes those of the settings. one_positive: of
     each list only the highest, surest positive is used (the human stage of arXiv 2504.05220).
+
+    Raises: ValueError naming the stage, the value and what is allowed.
     """
 
     name: str
@@ -219,6 +221,16 @@ class TrainingStage:
     learning_rate: float | None = None
     loss: str | None = None
     one_positive: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.name.strip():
+            raise ValueError("a training stage has no name")
+        if self.loss is not None and self.loss not in LOSS_NAMES:
+            raise ValueError(f"stage {self.name!r}: loss is {self.loss!r}; choose one of {', '.join(LOSS_NAMES)}")
+        if self.epochs is not None and self.epochs < 1:
+            raise ValueError(f"stage {self.name!r}: epochs is {self.epochs}; it must be 1 or more")
+        if self.learning_rate is not None and not (math.isfinite(self.learning_rate) and self.learning_rate > 0):
+            raise ValueError(f"stage {self.name!r}: learning_rate is {self.learning_rate}; it must be above 0")
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,6 +256,8 @@ class AdapterSettings:
     temperature: float = 0.05
     identity_decay: float = 0.01
     corpus_negatives: int = 20_000
+    list_negatives: int = 256
+    kernel_threshold: float = 0.5
     in_batch_margin: float = 0.05
     unseen_share: float = 0.2
     relevant_from: float = 2
@@ -287,14 +301,35 @@ class TrainingProgress:
 
 
 @dataclass(frozen=True, slots=True)
-class TrainingReport:
-    """What a training used and did.
+class StageReport:
+    """What one stage used and did; steps is 0 when none of its lists could be trained on.
 
-    n_queries: lists trained on. n_passages: labelled passages used in them. n_positives and n_hard_negatives: their
-    parts; the rest are weak labels, on neither side. skipped_lists: reason -> lists left out. cut_passages: labelled
-    passages left out because their list was longer than list_size. final_loss: mean over the last epoch's steps.
-    stages: names of the stages trained, in order. unseen: figures of the lists put aside (measure -> value), empty when
-    none were; keep: the part of the change that was kept.
+    loss: its name. n_queries: lists trained on. n_passages: labelled passages used in them. n_positives and
+    n_hard_negatives: their parts; the rest are weak labels, on neither side. skipped_lists: reason -> lists left out.
+    cut_passages: labelled passages left out because their list was longer than list_size. final_loss: mean over the
+    last epoch's steps, 0 without steps.
+    """
+
+    name: str
+    loss: str
+    steps: int
+    final_loss: float
+    n_queries: int
+    n_passages: int
+    n_positives: int
+    n_hard_negatives: int
+    skipped_lists: Mapping[str, int]
+    cut_passages: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingReport:
+    """What a training used and did, summed over its stages.
+
+    The counts are those of `StageReport`; a query with a list in two stages counts twice. final_loss: of the last stage
+    trained. stages: names of the stages trained, in order. by_stage: every stage's own report, also of those left out.
+    unseen: figures of the lists put aside (measure -> value), empty when none were asked for. keep: the part of the
+    weights' change that was kept.
     """
 
     steps: int
@@ -307,16 +342,18 @@ class TrainingReport:
     skipped_lists: Mapping[str, int]
     cut_passages: int = 0
     stages: tuple[str, ...] = ()
+    by_stage: tuple[StageReport, ...] = ()
     unseen: Mapping[str, float] = field(default_factory=dict)
     keep: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class QueryMeasures:
-    """The measures of one query, each in [0, 1], higher is better."""
+    """The measures of one query, each in [0, 1], higher is better; and the share of its top 10 that nobody judged."""
 
     query_id: str
     values: Mapping[str, float]
+    unjudged_at_10: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -359,8 +396,9 @@ class Difference:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Two evaluations of the same queries. slices: "seen" and "unseen" -> measure -> difference; empty when unknown.
+    """Two evaluations of the same queries.
 
+    slices: name (see `retriever.slices`) -> measure -> difference, without "seen" and "unseen" when these are unknown.
     resamples, seed, alpha: how the intervals were drawn.
     """
 
@@ -371,6 +409,23 @@ class Comparison:
     resamples: int
     seed: int
     alpha: float
+
+
+@dataclass(frozen=True, slots=True)
+class RegressionOutcome:
+    """What a candidate does to the passages that must stay near the top, each failure in words for people.
+
+    n_checks: checks made. broken: those that the candidate fails and the live model holds. failing_before: those that
+    both fail.
+    """
+
+    n_checks: int = 0
+    broken: tuple[str, ...] = ()
+    failing_before: tuple[str, ...] = ()
+
+
+GATE_RULES = ("better", "not-worse")
+"""What a candidate must be shown to be, see `retriever.gate.decide`; the first is the default."""
 
 
 @dataclass(frozen=True, slots=True)

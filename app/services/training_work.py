@@ -12,7 +12,6 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -23,15 +22,17 @@ from sqlalchemy.orm import Session
 from app.bootstrap import Workspace
 from app.errors import AppError, NothingToDo
 from app.services.evaluating import run_evaluation
-from app.services.indexing import Progress, ensure_dense_index, model_path, register_model
-from app.services.label_sets import load_lists
-from db.enums import ModelStage, RunStatus
+from app.services.indexing import Progress, ensure_dense_index, register_model
+from app.services.label_sets import load_stages
+from app.services.model_making import Work, make_model
+from app.services.recipes import read_recipe
+from db.enums import ModelKind, ModelStage, RunStatus
 from db.errors import DbError
-from db.models import Evaluation, ModelVersion, TrainingPoint, TrainingRun
+from db.models import Evaluation, LabelSet, ModelVersion, TrainingPoint, TrainingRun
 from db.queries import training as training_queries
 from db.queries.registry import get_live, get_model_or_raise
 from retriever.errors import EncodingCancelled, RetrieverError, TrainingCancelled
-from retriever.types import TrainingProgress, TrainingSettings
+from retriever.types import TrainingProgress
 
 _REPORT_SECONDS = 0.5
 LEFT_ALONE = timedelta(days=1)
@@ -103,53 +104,66 @@ def _locked_run(session: Session, run_id: int) -> TrainingRun:
 
 def train_step(workspace: Workspace, run_id: int, *, on_progress: Progress | None = None) -> int:
     """Trains the run's model from its label set and base; returns the model version's id."""
-    from retriever.encoder import Encoder
-    from retriever.training import train
-
     run = _enter(workspace, run_id, "training")
     if run.model_version_id is not None:
         return run.model_version_id
+    recipe = read_recipe(run.settings)
     with workspace.sessions.begin() as session:
         session.execute(sa.delete(TrainingPoint).where(TrainingPoint.run_id == run_id))
-        lists = load_lists(session, run.label_set_id, relevant_from=workspace.settings.relevant_from)
+        stages = load_stages(
+            session,
+            run.label_set_id,
+            relevant_from=workspace.settings.relevant_from,
+            curriculum=recipe.curriculum,
+            human=recipe.human,
+        )
         base = get_model_or_raise(session, run.base_model_id)
     follower = _Follower(workspace, run_id, on_progress=on_progress)
+    work = Work(
+        base=base,
+        stages=stages,
+        recipe=recipe,
+        on_stage=lambda stage: _enter(workspace, run_id, stage),
+        on_progress=follower.at,
+        on_loss=follower.loss,
+        should_cancel=follower.should_cancel,
+    )
     with tempfile.TemporaryDirectory(prefix=".training-", dir=workspace.settings.models) as scratch:
         output = Path(scratch) / "model"
-        report = train(
-            base_model=model_path(workspace, base),
-            lists=lists,
-            settings=TrainingSettings(**run.settings),
-            output=output,
-            on_progress=follower.loss,
-            should_cancel=follower.should_cancel,
-        )
-        dim = Encoder.load(output).dim
+        made = make_model(workspace, work, output)
 
         def record(session: Session, model: ModelVersion) -> None:
             run = _locked_run(session, run_id)
-            run.model_version_id, run.report = model.id, _plain(asdict(report))
+            run.model_version_id, run.report = model.id, _plain(made.report)
 
         with workspace.sessions.read() as session:
             _locked_run(session, run_id)  # asked to stop in the last moment: leave no folder either
+        adapter = recipe.speed is ModelKind.ADAPTER
         model = register_model(
             workspace,
             staging=output,
-            name=f"run {run_id} ({run.settings['loss']})",
+            name=f"run {run_id} ({'adapter, ' if adapter else ''}{recipe.training.loss})",
             base_id=base.id,
-            dim=dim,
+            dim=made.dim,
             stage=ModelStage.CANDIDATE,
+            encoder_id=base.id if adapter else None,
             on_record=record,
         )
     return model.id
 
 
-def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: dict(value) if isinstance(value, Mapping) else value for name, value in values.items()}
+def _plain(value: Any) -> Any:
+    """The value as JSON holds it: tuples become lists, at every depth."""
+    if isinstance(value, Mapping):
+        return {str(name): _plain(item) for name, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, (list, tuple)) else value
 
 
 def index_step(workspace: Workspace, run_id: int, *, on_progress: Progress | None = None) -> str:
-    """Builds the new model's index aside, complete before anybody can be served from it; returns its folder's name."""
+    """Completes the index that the new model searches, before anybody can be served from it; returns its folder's name.
+
+    A full model's is built aside. An adapter searches its encoder's, which is there already unless passages came since.
+    """
     run = _enter(workspace, run_id, "encoding passages")
     with workspace.sessions.read() as session:
         model = get_model_or_raise(session, _model_of(run))
@@ -172,6 +186,7 @@ def evaluate_step(workspace: Workspace, run_id: int, *, on_progress: Progress | 
         if live is not None and live.id == model.id:
             live = None  # retrained to the very same weights: there is nothing to compare, and no look to spend
         label_sets = training_queries.label_sets_of(session, [m.id for m in (live, model) if m is not None])
+        criterion = session.get_one(LabelSet, run.label_set_id).criterion
     follower = _Follower(workspace, run_id, on_progress=on_progress)
 
     def record(session: Session, evaluation: Evaluation) -> None:
@@ -183,6 +198,7 @@ def evaluate_step(workspace: Workspace, run_id: int, *, on_progress: Progress | 
             model=model,
             baseline=live,
             label_set_ids=label_sets,
+            criterion=criterion,
             progress=follower.at,
             should_cancel=follower.should_cancel,
             on_record=record,

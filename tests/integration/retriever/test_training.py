@@ -5,11 +5,20 @@ import numpy as np
 import pytest
 import torch
 
+from retriever.batch_loss import below_margin
 from retriever.encoder import Encoder
 from retriever.errors import EmptyTrainingSet, TrainingCancelled, TrainingDiverged
 from retriever.model_store import default_model_path, hash_directory
-from retriever.training import below_margin, train
-from retriever.types import LOSS_NAMES, GradedList, LabelledPassage, TrainingProgress, TrainingReport, TrainingSettings
+from retriever.training import train
+from retriever.types import (
+    LOSS_NAMES,
+    GradedList,
+    LabelledPassage,
+    TrainingProgress,
+    TrainingReport,
+    TrainingSettings,
+    TrainingStage,
+)
 
 # Each query's answer is worded unlike it, its hard negative alike: the base model gets them all wrong.
 PAIRS = [
@@ -45,7 +54,8 @@ SETTINGS = TrainingSettings(epochs=4, batch_queries=4, learning_rate=5e-5, max_l
 def run(
     output: Path, *, settings: TrainingSettings = SETTINGS, lists: list[GradedList] = LISTS, **calls: object
 ) -> TrainingReport:
-    return train(base_model=default_model_path(), lists=lists, settings=settings, output=output, **calls)  # type: ignore[arg-type]
+    stages = [TrainingStage(name="labels", lists=tuple(lists))]
+    return train(base_model=default_model_path(), stages=stages, settings=settings, output=output, **calls)  # type: ignore[arg-type]
 
 
 def in_right_order(model: Path) -> int:
