@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections import Counter
+from collections.abc import Callable, Iterable
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
@@ -12,6 +13,7 @@ from sqlalchemy.orm import Session
 from annotator.types import Criterion
 from app.bootstrap import Workspace
 from app.errors import NothingToDo
+from app.services.recipes import CURRICULA, HumanStage
 from app.services.soft_targets import list_soft_targets
 from app.services.views import TrainableLabels
 from db.enums import Split
@@ -20,8 +22,10 @@ from db.queries import training as training_queries
 from db.queries.counts import count_uncertified_curated
 from db.queries.people import person_named
 from db.queries.suspending import suspend_other_scales
-from db.queries.training import CuratedLabel
-from retriever.types import GradedList, LabelledPassage
+from db.queries.training import CuratedLabel, LabelledText
+from retriever.types import GradedList, LabelledPassage, TrainingStage
+
+NO_CHANGE = HumanStage()
 
 ACCEPTED_WEIGHT = 0.5
 """What an uncertified accepted suggestion weighs beside a person's grade (1). Our choice."""
@@ -146,14 +150,67 @@ def _weight(label: CuratedLabel) -> float:
     return CERTIFIED_WEIGHT if label.certified else ACCEPTED_WEIGHT
 
 
-def load_lists(session: Session, label_set_id: int, *, relevant_from: int) -> list[GradedList]:
-    """A frozen label set as graded lists, one a question, in the order in which a long list is to be cut from its end.
+LLM_STAGE, HUMAN_STAGE, UNION_STAGE = "LLM labels", "human labels", "all labels"
+
+
+def stage_names(curriculum: str) -> tuple[str, ...]:
+    """The stages that a curriculum trains in order, where there are labels for each."""
+    return {
+        "curriculum": (LLM_STAGE, HUMAN_STAGE),
+        "union": (UNION_STAGE,),
+        "human": (HUMAN_STAGE,),
+        "llm": (LLM_STAGE,),
+    }[curriculum]
+
+
+def load_stages(
+    session: Session,
+    label_set_id: int,
+    *,
+    relevant_from: int,
+    curriculum: str = CURRICULA[0],
+    human: HumanStage = NO_CHANGE,
+) -> list[TrainingStage]:
+    """A frozen label set as the stages of a curriculum; one without a list that has a positive is left out.
+
+    What the LLM and the retriever labelled (accepted, self-labelled, soft targets) comes first, what people graded
+    last: on both at once a retriever came out far worse than on either order of the two. `human` holds for people's
+    labels after those of the LLM, not where they are all there is.
+    Source: Zhang et al., arXiv 2504.05220, tables on curriculum and union.
+    """
+    by_people = training_queries.HUMAN
+    chosen: dict[str, Callable[[LabelledText], bool]] = {
+        LLM_STAGE: lambda item: item.source not in by_people,
+        HUMAN_STAGE: lambda item: item.source in by_people,
+        UNION_STAGE: lambda item: True,
+    }
+    items = list(training_queries.stream_items(session, label_set_id))
+    stages: list[TrainingStage] = []
+    for name in stage_names(curriculum):
+        lists = _lists([item for item in items if chosen[name](item)], relevant_from=relevant_from)
+        if not any(passage.grade >= relevant_from for entry in lists for passage in entry.passages):
+            continue
+        after = human if name == HUMAN_STAGE and stages else NO_CHANGE
+        stages.append(
+            TrainingStage(
+                name=name,
+                lists=tuple(lists),
+                epochs=after.epochs,
+                learning_rate=after.learning_rate,
+                one_positive=after.one_positive,
+            )
+        )
+    return stages
+
+
+def _lists(items: Iterable[LabelledText], *, relevant_from: int) -> list[GradedList]:
+    """The labels as graded lists, one a question, in the order in which a long list is to be cut from its end.
 
     Positives first, then negatives, then the grades between; within each the surest label, then the highest grade,
     then the best rank in the pool, for the hardest negatives teach most. Our choice.
     """
     lists: dict[str, tuple[str, list[tuple[tuple[float, ...], LabelledPassage]]]] = {}
-    for item in training_queries.stream_items(session, label_set_id):
+    for item in items:
         passages = lists.setdefault(item.query_key, (item.query, []))[1]
         text = f"{item.title} {item.text}" if item.title else item.text
         side = 0 if item.grade >= relevant_from else 1 if item.grade == 0 else 2

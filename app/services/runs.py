@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import Any
 
@@ -13,20 +13,21 @@ from sqlalchemy.orm import Session
 
 from annotator.types import Criterion
 from app.bootstrap import Workspace
-from app.errors import InputInvalid, NothingToDo
+from app.errors import NothingToDo
 from app.services.evaluating import evaluation_view
-from app.services.label_sets import freeze
+from app.services.indexing import encoder_model
+from app.services.label_sets import freeze, load_stages
 from app.services.label_sets import get_trainable as get_trainable
 from app.services.models import model_view
+from app.services.recipes import Recipe, make_recipe, stored_recipe
 from app.services.views import LossPoint, RunView
-from db.enums import RunStatus
+from db.enums import ModelKind, RunStatus
 from db.errors import NotFound
 from db.models import Evaluation, LabelSet, ModelVersion, TrainingRun
 from db.queries import training as training_queries
 from db.queries.people import person_named
 from db.queries.registry import get_live
 from db.queries.workspace_values import get_value, set_value
-from retriever.types import TrainingSettings
 
 HEARTBEAT = "worker_heartbeat"
 HERE = "here-"
@@ -43,25 +44,28 @@ def create_run(
     overrides: dict[str, object] | None = None,
     judge: str | None = None,
     here: bool = False,
+    on_record: Callable[[Session, TrainingRun], None] | None = None,
 ) -> tuple[int, str, bool]:
     """Freezes a label set and records a run on it: (run id, workflow id, whether it is new).
 
-    `here` marks a run that this process will work on itself. `overrides` replace training settings; `judge` trains on
-    that judge's proposals alone (see `label_sets.freeze`). While a run is queued or running, that run is returned: two
-    clicks never train twice.
+    `here` marks a run that this process will work on itself. `overrides` change the workspace's recipe (see
+    `recipes.make_recipe`); `judge` trains on that judge's proposals alone (see `label_sets.freeze`). While a run is
+    queued or running, that run is returned: two clicks never train twice. `on_record` writes what must be stored
+    together with a new run or not at all.
 
     Raises:
         NothingToDo: there is nothing to train on, or no model is live yet.
         InputInvalid: an override is unknown or not allowed.
     """
-    settings = _training_settings(workspace, overrides or {})
+    recipe = make_recipe(workspace.settings, overrides or {})
     try:
         with workspace.sessions.begin() as session:
             active = training_queries.get_active_run(session)
             if active is not None:
                 return active.id, active.workflow_id, False
-            base = _base_model(session)
+            base = _base_model(session, recipe)
             label_set = freeze(workspace, session, criterion=criterion, person=person, judge=judge)
+            _check_stages(workspace, session, label_set, recipe)
             now = workspace.now()
             run = TrainingRun(
                 active=True,
@@ -70,13 +74,15 @@ def create_run(
                 base_model_id=base.id,
                 status=RunStatus.QUEUED,
                 stage="waiting for the worker",
-                settings=settings,
+                settings=stored_recipe(recipe),
                 report={},
                 person_id=person_named(session, person, now=now).id,
                 created_at=now,
             )
             session.add(run)
             session.flush()
+            if on_record is not None:
+                on_record(session, run)
             return run.id, run.workflow_id, True
     except IntegrityError:
         with workspace.sessions.read() as session:
@@ -86,35 +92,34 @@ def create_run(
         return active.id, active.workflow_id, False
 
 
-def _base_model(session: Session) -> ModelVersion:
-    """Each run trains from the first base, never on top of an earlier fine-tune (methods, section 7)."""
+def _base_model(session: Session, recipe: Recipe) -> ModelVersion:
+    """What a run starts from.
+
+    A full training starts from the first base, never on top of an earlier fine-tune (methods, section 7). An adapter is
+    trained for the encoder that is live, or that the live adapter stands on: never on top of another adapter.
+    """
     model = get_live(session)
     if model is None:
         raise NothingToDo("no model is live yet", user_message="Pool candidates first: relabel pool")
+    if recipe.speed is ModelKind.ADAPTER:
+        return encoder_model(session, model)
     while model.base_id is not None:
         model = session.get_one(ModelVersion, model.base_id)
     return model
 
 
-def _training_settings(workspace: Workspace, overrides: Mapping[str, Any]) -> dict[str, Any]:
-    settings = workspace.settings
-    chosen: dict[str, Any] = {
-        "loss": settings.loss,
-        "epochs": settings.epochs,
-        "learning_rate": settings.learning_rate,
-        "batch_queries": settings.batch_queries,
-        "list_size": settings.list_size,
-        "max_length": settings.train_max_length,
-        "seed": settings.seed,
-        "relevant_from": settings.relevant_from,
-        "max_grade": settings.max_grade,
-        **overrides,
-    }
-    try:
-        TrainingSettings(**chosen)
-    except (TypeError, ValueError) as exc:
-        raise InputInvalid(f"these training settings cannot be used: {exc}") from exc
-    return chosen
+def _check_stages(workspace: Workspace, session: Session, label_set: LabelSet, recipe: Recipe) -> None:
+    stages = load_stages(
+        session, label_set.id, relevant_from=workspace.settings.relevant_from, curriculum=recipe.curriculum
+    )
+    if not stages:
+        raise NothingToDo(
+            f"label set {label_set.hash[:12]} has nothing for the curriculum {recipe.curriculum!r}",
+            user_message=f"The curriculum {recipe.curriculum!r} has no relevant label to train on: "
+            + (
+                "people have graded none yet." if recipe.curriculum == "human" else "no judge's label is trainable yet."
+            ),
+        )
 
 
 def get_run(workspace: Workspace, *, run_id: int) -> RunView:
@@ -146,6 +151,7 @@ def _view(workspace: Workspace, session: Session, run: TrainingRun) -> RunView:
     label_set = session.get_one(LabelSet, run.label_set_id)
     evaluation = None if run.evaluation_id is None else session.get_one(Evaluation, run.evaluation_id)
     model = None if run.model_version_id is None else session.get_one(ModelVersion, run.model_version_id)
+    recipe: Mapping[str, Any] = run.settings.get("training", run.settings)
     return RunView(
         id=run.id,
         status=run.status,
@@ -158,7 +164,8 @@ def _view(workspace: Workspace, session: Session, run: TrainingRun) -> RunView:
         label_set=label_set.hash[:12],
         n_labels=label_set.n_labels,
         label_counts={name: int(count) for name, count in label_set.counts.items()},
-        loss_name=str(run.settings["loss"]),
+        speed=ModelKind(run.settings.get("speed", ModelKind.FULL)),
+        loss_name=str(recipe["loss"]),
         settings=run.settings,
         report=run.report,
         points=tuple(LossPoint(p.step, p.loss, p.seconds) for p in training_queries.list_points(session, run.id)),

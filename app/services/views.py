@@ -8,7 +8,7 @@ from datetime import datetime
 
 from annotator.types import ConfidenceKind, Criterion, JudgeKind, SuggestionStatus
 from app.services.votes import VotesView
-from db.enums import LabelSource, ModelStage, Outcome, PromotionCause, RunStatus, Split
+from db.enums import LabelSource, ModelKind, ModelStage, Outcome, PromotionCause, RunStatus, Split
 
 
 @dataclass(frozen=True, slots=True)
@@ -289,6 +289,7 @@ class RunView:
     label_set: str
     n_labels: int
     label_counts: Mapping[str, int]
+    speed: ModelKind
     loss_name: str
     settings: Mapping[str, object]
     report: Mapping[str, object]

@@ -14,7 +14,7 @@ from app.bootstrap import Workspace
 from app.errors import InputInvalid, NothingToDo
 from app.services import labels, runs, training_work
 from app.services.importing import NewJudgement, import_judgements
-from app.services.label_sets import ACCEPTED_WEIGHT, freeze, load_lists
+from app.services.label_sets import ACCEPTED_WEIGHT, freeze, load_stages
 from builders import (
     N_TRAIN,
     TOPICS,
@@ -118,7 +118,7 @@ def test_a_frozen_set_gives_each_question_its_graded_passages(labelled: Workspac
     """Training reads other grades than those that were frozen."""
     with labelled.sessions.begin() as session:
         label_set = freeze(labelled, session, criterion=Criterion.RELEVANCE, person="Ada")
-        lists = load_lists(session, label_set.id, relevant_from=2)
+        lists = load_stages(session, label_set.id, relevant_from=2)[0].lists
     assert [entry.query_id for entry in lists] == ["q-bicycle", "q-bread", "q-tomatoes"]
     for entry in lists:
         assert {p.passage_id: p.grade for p in entry.passages} == {

@@ -1,0 +1,98 @@
+"""Making a model from labels, at either speed: files in, files out; what becomes of them is in `training_work`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from app.bootstrap import Workspace
+from app.services.indexing import Progress, model_path
+from app.services.label_sets import stage_names
+from app.services.recipes import Recipe
+from app.services.retrievers import open_index, open_retriever
+from db.models import ModelVersion
+from retriever.types import AdapterSettings, TrainingProgress, TrainingSettings, TrainingStage
+
+ENCODER_FILE = "encoder.json"
+"""Names in an adapter's folder the model that it is for: equal weights for two encoders are two models."""
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What is to be made, from which labels, and who hears of it; `on_stage` is told in words what is being done."""
+
+    base: ModelVersion
+    stages: Sequence[TrainingStage]
+    recipe: Recipe
+    on_stage: Callable[[str], object]
+    on_progress: Progress
+    on_loss: Callable[[TrainingProgress], None]
+    should_cancel: Callable[[], bool]
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A finished model folder's vector length, and what its training used and did."""
+
+    dim: int
+    report: dict[str, Any]
+
+
+def make_model(workspace: Workspace, work: Work, output: Path) -> Made:
+    """Trains into the folder `output`, which must not be there yet.
+
+    Raises:
+        EmptyTrainingSet, TrainingCancelled, TrainingDiverged, EncodingCancelled: as the training says.
+    """
+    training = work.recipe.training
+    made = (
+        _make_adapter(workspace, work, training, output)
+        if isinstance(training, AdapterSettings)
+        else _make_full(workspace, work, training, output)
+    )
+    there = {stage.name for stage in work.stages}
+    left_out = [name for name in stage_names(work.recipe.curriculum) if name not in there]
+    return Made(made.dim, {**made.report, "left_out_stages": left_out})
+
+
+def _make_full(workspace: Workspace, work: Work, settings: TrainingSettings, output: Path) -> Made:
+    from retriever.encoder import Encoder
+    from retriever.training import train
+
+    report = train(
+        base_model=model_path(workspace, work.base),
+        stages=work.stages,
+        settings=settings,
+        output=output,
+        on_progress=work.on_loss,
+        should_cancel=work.should_cancel,
+    )
+    return Made(Encoder.load(output).dim, asdict(report))
+
+
+def _make_adapter(workspace: Workspace, work: Work, settings: AdapterSettings, output: Path) -> Made:
+    from retriever.adapter_training import train_adapter
+
+    if open_index(workspace, work.base) is None:
+        work.on_stage("encoding passages")
+    retriever = open_retriever(
+        workspace, work.base, build=True, progress=work.on_progress, should_cancel=work.should_cancel
+    )
+    work.on_stage("training")
+    queries = {entry.query_id: entry.query for stage in work.stages for entry in stage.lists}
+    vectors = retriever.encoder.encode_queries(list(queries.values()))
+    report = train_adapter(
+        stages=work.stages,
+        query_vectors=dict(zip(queries, vectors, strict=True)),
+        passage_ids=retriever.index.passage_ids,
+        passage_vectors=retriever.index.vectors,
+        settings=settings,
+        output=output,
+        on_progress=work.on_loss,
+        should_cancel=work.should_cancel,
+    )
+    (output / ENCODER_FILE).write_text(json.dumps({"encoder": work.base.hash}) + "\n", encoding="utf-8")
+    return Made(retriever.index.dim, asdict(report))

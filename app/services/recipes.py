@@ -1,0 +1,88 @@
+"""How a training run is to train: its speed, its curriculum and every setting, checked before the run is recorded.
+
+A recipe is what `training_run.settings` holds. Which labels go into it is in `label_sets`, the work in `model_making`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from app.config import Settings
+from app.errors import InputInvalid
+from db.enums import ModelKind
+from retriever.types import AdapterSettings, TrainingSettings
+
+CURRICULA = ("curriculum", "union", "human", "llm")
+_MOST_MINED = 64
+
+
+@dataclass(frozen=True, slots=True)
+class HumanStage:
+    """How people's labels are trained on after those of the LLM; None is as in the stage before."""
+
+    epochs: int | None = None
+    learning_rate: float | None = None
+    one_positive: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """How a run trains.
+
+    speed: an adapter of the query vector, or the encoder itself. curriculum: a name of CURRICULA. mined_negatives: hard
+    negatives a question that the live model finds, 0 for none; full speed only. human: see `HumanStage`; full speed
+    only, for an adapter stops at the epoch that its unseen slice says.
+    """
+
+    training: TrainingSettings | AdapterSettings
+    curriculum: str = CURRICULA[0]
+    mined_negatives: int = 0
+    human: HumanStage = field(default_factory=HumanStage)
+
+    @property
+    def speed(self) -> ModelKind:
+        return ModelKind.ADAPTER if isinstance(self.training, AdapterSettings) else ModelKind.FULL
+
+
+def make_recipe(settings: Settings, overrides: Mapping[str, Any]) -> Recipe:
+    """The workspace's recipe, changed by `overrides`: speed, curriculum, mined_negatives, or a setting of the training.
+
+    Raises:
+        InputInvalid: an override is unknown or not allowed; the message names it.
+    """
+    changes = dict(overrides)
+    speed = changes.pop("speed", settings.speed)
+    curriculum = changes.pop("curriculum", settings.curriculum)
+    mined = changes.pop("mined_negatives", settings.mined_negatives)
+    if speed not in tuple(ModelKind):
+        raise InputInvalid(f"speed is {speed!r}; choose {' or '.join(ModelKind)}")
+    if curriculum not in CURRICULA:
+        raise InputInvalid(f"curriculum is {curriculum!r}; choose {', '.join(CURRICULA)}")
+    if type(mined) is not int or not 0 <= mined <= _MOST_MINED:
+        raise InputInvalid(f"mined_negatives is {mined!r}; it must be a whole number from 0 to {_MOST_MINED}")
+    adapter = speed == ModelKind.ADAPTER
+    try:
+        training = settings.adapter_training(**changes) if adapter else settings.full_training(**changes)
+    except ValueError as exc:
+        raise InputInvalid(f"these training settings cannot be used: {exc}") from exc
+    if adapter:
+        return Recipe(training, curriculum)
+    human = HumanStage(settings.human_epochs, settings.human_learning_rate, settings.human_one_positive)
+    return Recipe(training, curriculum, mined, human)
+
+
+def stored_recipe(recipe: Recipe) -> dict[str, Any]:
+    """The recipe as JSON for `training_run.settings`."""
+    return {"speed": str(recipe.speed), **asdict(recipe)}
+
+
+def read_recipe(stored: Mapping[str, Any]) -> Recipe:
+    """The recipe of a run; one recorded before there were speeds is a full training on all labels at once."""
+    if "training" not in stored:
+        return Recipe(TrainingSettings(**stored), "union")
+    kind = AdapterSettings if stored["speed"] == ModelKind.ADAPTER else TrainingSettings
+    return Recipe(
+        kind(**stored["training"]), stored["curriculum"], stored["mined_negatives"], HumanStage(**stored["human"])
+    )
