@@ -18,6 +18,7 @@ from db.models import (
     JudgeRow,
     LabelSet,
     LabelSetItem,
+    ModelVersion,
     Pair,
     PairState,
     Passage,
@@ -293,9 +294,16 @@ def has_finished_run(session: Session, *, label_hash: str) -> bool:
 
 
 def label_sets_of(session: Session, model_ids: list[int]) -> list[int]:
-    """Ids of the label sets that these models were trained on."""
-    runs = [get_run_of_model(session, model_id) for model_id in model_ids]
-    return [run.label_set_id for run in runs if run is not None]
+    """Ids of the label sets that these models were trained on, or what they are built on: bases and encoders."""
+    lineage: set[int] = set()
+    left = list(model_ids)
+    while left:
+        model = session.get_one(ModelVersion, left.pop())
+        if model.id not in lineage:
+            lineage.add(model.id)
+            left += [below for below in (model.base_id, model.encoder_id) if below is not None]
+    made = TrainingRun.model_version_id.in_(lineage)
+    return sorted(session.scalars(sa.select(TrainingRun.label_set_id).where(made).distinct()))
 
 
 def list_runs(session: Session, *, limit: int) -> list[TrainingRun]:
