@@ -8,7 +8,7 @@ new one.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -23,6 +23,7 @@ from app.services.indexing import Progress
 from app.services.judge_knowledge import known_to
 from app.services.label_views import FailureView, LabelJobView
 from app.services.labelling import LabelReport, Tally, count_to_ask, label_chunk
+from app.services.refusals import refuse_revoked_judge
 from app.services.routing import route
 from app.services.runs import worker_alive
 from db.enums import RunStatus
@@ -64,6 +65,7 @@ def create(
     Raises:
         NothingToDo: the judge has labelled every candidate.
         InputInvalid: a cap is not positive, or a cap in dollars is given and the price is unknown.
+        NotAllowed: the judge is revoked.
         SettingsInvalid, PromptInvalid: there is no such judge.
     """
     settings = workspace.settings
@@ -73,6 +75,7 @@ def create(
     with workspace.sessions.begin() as session:
         now = workspace.now()
         row = label_queries.ensure_judge(session, judge.identity, now=now)
+        refuse_revoked_judge(session, row)
         job = label_queries.get_unfinished_job(session, judge_id=row.id)
         before = job or (label_queries.get_job_of_last_failure(session, judge_id=row.id) if only_failed else None)
         token_cap, cost_cap_usd = caps(workspace, token_cap=token_cap, cost_cap_usd=cost_cap_usd, before=before)
@@ -153,11 +156,11 @@ def run_here(
     Raises:
         Conflict: another process works on it, or a living worker has it in hand.
     """
-    report: LabelReport | None = None
+    reports: list[LabelReport] = []
     with held(workspace, job_id):
         _take_over(workspace, job_id)
         try:
-            report = _work(workspace, job_id, on_progress=on_progress, chunks=None)[1]
+            _work(workspace, job_id, on_progress=on_progress, chunks=None, on_report=reports.append)
         except BaseException as exc:
             close_after(workspace, job_id, exc)
             if not isinstance(exc, OUR_ERRORS):
@@ -165,7 +168,7 @@ def run_here(
         else:
             finish(workspace, job_id, RunStatus.DONE)
     view = get_job(workspace, job_id=job_id)
-    return view, report or LabelReport(view.judge, True, 0, 0, 0, 0, 0, None)
+    return view, reports[0] if reports else LabelReport(view.judge, True, 0, 0, 0, 0, 0, None)
 
 
 def _take_over(workspace: Workspace, job_id: int) -> None:
@@ -194,7 +197,7 @@ def work_step(workspace: Workspace, job_id: int, *, workflow_id: str | None = No
     with workspace.sessions.read() as session:
         _check_owner(session.get_one(LabelJob, job_id), workflow_id)
     with held(workspace, job_id, timeout=60):
-        return _work(workspace, job_id, chunks=1, workflow_id=workflow_id)[0]
+        return _work(workspace, job_id, chunks=1, workflow_id=workflow_id)
 
 
 def _check_owner(job: LabelJob, workflow_id: str | None) -> None:
@@ -220,7 +223,9 @@ def _work(
     chunks: int | None,
     on_progress: Progress | None = None,
     workflow_id: str | None = None,
-) -> tuple[bool, LabelReport]:
+    on_report: Callable[[LabelReport], None] | None = None,
+) -> bool:
+    """Labels so many chunks, or all; returns whether there is more. However it ends, `on_report` is told what came."""
     job = _enter(workspace, job_id, workflow_id)
     ledger = DatabaseLedger(workspace, job_id=job_id)
     with ledger:
@@ -236,14 +241,18 @@ def _work(
             )
         tally = Tally(total=job.n_pairs, on_progress=on_progress)
         more = True
-        while more and chunks != 0:
-            more = label_chunk(
-                workspace, judge, job_id=job_id, tally=tally, should_cancel=lambda: _cancelled(workspace, job_id)
-            )
-            chunks = None if chunks is None else chunks - 1
-            if _cancelled(workspace, job_id):
-                raise JobCancelled(f"job {job_id} was cancelled")
-    return more, tally.report(judge)
+        try:
+            while more and chunks != 0:
+                more = label_chunk(
+                    workspace, judge, job_id=job_id, tally=tally, should_cancel=lambda: _cancelled(workspace, job_id)
+                )
+                chunks = None if chunks is None else chunks - 1
+                if _cancelled(workspace, job_id):
+                    raise JobCancelled(f"job {job_id} was cancelled")
+        finally:
+            if on_report is not None:
+                on_report(tally.report(judge))
+    return more
 
 
 def _enter(workspace: Workspace, job_id: int, workflow_id: str | None) -> LabelJob:

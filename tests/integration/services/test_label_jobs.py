@@ -88,8 +88,11 @@ def test_a_cap_stops_the_job_keeps_everything_and_a_higher_one_goes_on(pooled: W
     """A cap that is passed, that throws away what was bought, or that a second click forgets."""
     worst = label_plans.plan(pooled).worst_tokens // N_PAIRS
     cap = worst + 6 * A_CALL
-    view, _ = label(pooled, token_cap=cap)
+    view, report = label(pooled, token_cap=cap)
     assert view.status is RunStatus.FAILED
+    assert (report.proposed, report.prompt_tokens + report.completion_tokens) == (view.done, view.spent_tokens), (
+        "a job that stops early reports that it did nothing"
+    )
     assert f"The cap of {cap:,} tokens is reached" in view.message
     assert 0 < view.done < N_PAIRS
     assert len(server.requests) == count(pooled, Suggestion) == view.done
