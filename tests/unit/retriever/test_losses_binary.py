@@ -122,8 +122,8 @@ def test_rand1_draws_one_positive_and_leaves_the_others_out() -> None:
 def test_rand1_draws_by_trust_so_that_its_mean_is_infonce() -> None:
     """A label of a tenth of the trust drawn as often as a sure one would count as much as it."""
     n = 4_000
-    rows = (tensors(row).expand(n, -1) for row in ([1, 2, 0], [3, 3, 0], [1, 0.25, 1]))
-    scores, grades, weights = rows
+    lists = [[1.0, 2.0, 0.0], [3.0, 3.0, 0.0], [1.0, 0.25, 1.0]]
+    scores, grades, weights = (tensors(row).expand(n, -1) for row in lists)
     loss = make_loss("rand1", temperature=1.0, relevant_from=2, generator=torch.Generator().manual_seed(1))
     mean = float(loss(scores, grades, torch.ones(n, 3, dtype=torch.bool), weights))
     sure, unsure = -math.log(E / (E + 1)), -math.log(E**2 / (E**2 + 1))
