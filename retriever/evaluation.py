@@ -1,21 +1,18 @@
-"""How good a ranking is, and whether another one is better; what follows from it is decided in `gate`."""
+"""How good a ranking is, and how another one differs; the statistics are in `paired_tests`, the decision in `gate`."""
 
 import math
 from collections.abc import Collection, Mapping, Sequence
 from statistics import fmean
 
 import ir_measures
-import numpy as np
-from numpy.typing import NDArray
 
 from retriever.errors import InvalidQrels
+from retriever.paired_tests import bootstrap_interval, holm, sign_flip_p_value
+from retriever.slices import SEEN, UNSEEN
 from retriever.types import Comparison, Difference, Evaluation, Hit, QueryMeasures
 
 MEASURES = ("nDCG@10", "R@100", "RR@10")
-SEEN, UNSEEN = "seen", "unseen"
 _SHOWN_AS = {"R": "Recall"}
-_EXACT_UP_TO = 12
-_CHUNK = 1 << 22
 
 
 def evaluate(
@@ -49,12 +46,20 @@ def evaluate(
             list(parsed.values()), {query_id: dict(scored[query_id]) for query_id in as_scores}, as_scores
         ):
             values[metric.query_id][names[metric.measure]] = float(metric.value)
+    per_query = tuple(
+        QueryMeasures(
+            query_id=query_id,
+            values=values[query_id],
+            unjudged_at_10=_unjudged_at_10(run.get(query_id, ()), judged),
+        )
+        for query_id, judged in scored.items()
+    )
     return Evaluation(
         measures={name: fmean(values[query_id][name] for query_id in scored) for name in parsed},
-        per_query=tuple(QueryMeasures(query_id=query_id, values=values[query_id]) for query_id in scored),
+        per_query=per_query,
         n_queries=len(scored),
         n_judgements=sum(len(judged) for judged in scored.values()),
-        unjudged_at_10=fmean(_unjudged_at_10(run.get(query_id, ()), judged) for query_id, judged in scored.items()),
+        unjudged_at_10=fmean(entry.unjudged_at_10 for entry in per_query),
         n_queries_left_out=len(qrels) - len(scored),
     )
 
@@ -70,14 +75,16 @@ def compare(
     candidate: Evaluation,
     *,
     seen_query_ids: Collection[str] | None,
+    described: Mapping[str, Collection[str]] | None = None,
     resamples: int = 10_000,
     seed: int = 0,
     alpha: float = 0.05,
 ) -> Comparison:
-    """Candidate minus baseline for each measure: mean, interval, p-value, on all queries and on both slices.
+    """Candidate minus baseline for each measure: mean, interval, p-value, on all queries and on each slice.
 
-    seen_query_ids: queries whose relevant passages were trained on; the rest are "unseen"; None makes no slices. A
-    slice without queries is left out. p-values are adjusted over the measures of one slice.
+    seen_query_ids: queries whose relevant passages were trained on; the rest are "unseen"; None does not tell them
+    apart. described: further slices, name -> query ids, that describe and decide nothing. A slice without queries is
+    left out. p-values are adjusted over the measures of one slice, not over slices.
     Source: Holm 1979 for the adjustment; intervals and p-values see `bootstrap_interval` and `sign_flip_p_value`.
     Raises: InvalidQrels when the two were not evaluated on the same queries and measures.
     """
@@ -112,15 +119,14 @@ def compare(
             for name, pairs in by_measure.items()
         }
 
-    slices = {}
+    parts: dict[str, Collection[str]] = {}
     if seen_query_ids is not None:
         seen = frozenset(seen_query_ids)
-        for name, query_ids in (
-            (SEEN, [query_id for query_id in before if query_id in seen]),
-            (UNSEEN, [query_id for query_id in before if query_id not in seen]),
-        ):
-            if query_ids:
-                slices[name] = differences(query_ids)
+        parts = {SEEN: seen, UNSEEN: before.keys() - seen}
+    slices = {}
+    for name, members in {**parts, **(described or {})}.items():
+        if query_ids := [query_id for query_id in before if query_id in members]:
+            slices[name] = differences(query_ids)
     return Comparison(
         baseline=baseline,
         candidate=candidate,
@@ -130,64 +136,6 @@ def compare(
         seed=seed,
         alpha=alpha,
     )
-
-
-def bootstrap_interval(
-    values: Sequence[float], *, resamples: int = 10_000, seed: int = 0, alpha: float = 0.05
-) -> tuple[float, float]:
-    """Low and high end of the interval of the mean at 1 − alpha: quantiles alpha/2 and 1 − alpha/2 of resampled means.
-
-    Source: Efron & Tibshirani 1993, ch. 13 (percentile interval), resampling queries. Raises: ValueError without values
-    or for an alpha outside (0, 1).
-    """
-    if not values:
-        raise ValueError("there are no values to resample")
-    if not 0 < alpha < 1:
-        raise ValueError(f"alpha is {alpha}; it must be in (0, 1)")
-    data = np.asarray(values, dtype=np.float64)
-    random = np.random.default_rng(seed)
-    rows = max(1, _CHUNK // len(data))
-    means = np.concatenate(
-        [
-            data[random.integers(len(data), size=(min(rows, resamples - start), len(data)))].mean(axis=1)
-            for start in range(0, resamples, rows)
-        ]
-    )
-    low, high = np.quantile(means, [alpha / 2, 1 - alpha / 2])
-    return float(low), float(high)
-
-
-def sign_flip_p_value(values: Sequence[float], *, resamples: int = 10_000, seed: int = 0) -> float:
-    """Two-sided p-value, in (0, 1], of the mean being 0 if each difference were as likely to have the other sign.
-
-    All sign patterns up to 12 differences that are not 0; else resamples random ones, with (count + 1)/(resamples + 1).
-    Source: Fisher's randomisation test, as in Smucker, Allan & Carterette, CIKM 2007.
-    """
-    data = np.asarray([value for value in values if value != 0.0], dtype=np.float64)
-    if not len(data):
-        return 1.0
-    # Sums that are equal on paper differ by rounding: count those as reached.
-    reached = abs(data.sum()) - 1e-9 * np.abs(data).sum()
-    if len(data) <= _EXACT_UP_TO:
-        patterns = 1 - 2 * ((np.arange(2 ** len(data))[:, None] >> np.arange(len(data))) & 1)
-        return float(np.mean(np.abs(patterns @ data) >= reached))
-    random = np.random.default_rng(seed)
-    rows = max(1, _CHUNK // len(data))
-    count = 0
-    for start in range(0, resamples, rows):
-        signs: NDArray[np.int64] = 1 - 2 * random.integers(2, size=(min(rows, resamples - start), len(data)))
-        count += int(np.count_nonzero(np.abs(signs @ data) >= reached))
-    return (count + 1) / (resamples + 1)
-
-
-def holm(p_values: Mapping[str, float]) -> dict[str, float]:
-    """p-values adjusted for testing all of them, at most 1. Source: Holm 1979."""
-    adjusted: dict[str, float] = {}
-    highest = 0.0
-    for position, name in enumerate(sorted(p_values, key=lambda key: p_values[key])):
-        highest = max(highest, min(1.0, (len(p_values) - position) * p_values[name]))
-        adjusted[name] = highest
-    return {name: adjusted[name] for name in p_values}
 
 
 def _difference(

@@ -237,10 +237,12 @@ class TrainingStage:
 class AdapterSettings:
     """How a query adapter is trained on cached vectors; the defaults were chosen by measurement, see docs/training.md.
 
-    kind: a name of ADAPTER_KINDS. rank: width of the low-rank map or hidden layer. loss, temperature, relevant_from,
+    kind: a name of ADAPTER_KINDS. rank: width of the low-rank map or hidden layer, or most keys of a kernel; None takes
+    what suits the kind (32, 32, 4096). kernel_threshold: cosine, in [-1, 1), up to which a key has no effect. loss, temperature, relevant_from,
     max_grade, seed, in_batch_margin: as in TrainingSettings. epochs: most passes; fewer where the unseen slice says so.
     learning_rate: AdamW's. batch_queries: queries a step. identity_decay: weight of the squared size of the change that
-    the adapter makes, 0 or more. corpus_negatives: most passages of the corpus in the softmax beside the labelled ones.
+    the adapter makes, 0 or more. corpus_negatives: most passages of the corpus that may be unlabelled negatives;
+    list_negatives: most of them in one query's list, the highest scores under the margin first.
     unseen_share: part of the lists, in [0, 0.5], put aside with all their relevant passages, on which the epoch is
     chosen that is best without being worse than no adapter.
 
@@ -248,7 +250,7 @@ class AdapterSettings:
     """
 
     kind: str = ADAPTER_KINDS[0]
-    rank: int = 32
+    rank: int | None = None
     loss: str = LOSS_NAMES[0]
     epochs: int = 30
     learning_rate: float = 1e-3
@@ -269,7 +271,9 @@ class AdapterSettings:
             raise ValueError(f"kind is {self.kind!r}; choose one of {', '.join(ADAPTER_KINDS)}")
         if self.loss not in LOSS_NAMES:
             raise ValueError(f"loss is {self.loss!r}; choose one of {', '.join(LOSS_NAMES)}")
-        for name, lowest in (("rank", 1), ("epochs", 1), ("batch_queries", 1), ("max_grade", 1), ("seed", 0)):
+        if self.rank is not None and self.rank < 1:
+            raise ValueError(f"rank is {self.rank}; it must be 1 or more, or None")
+        for name, lowest in (("epochs", 1), ("batch_queries", 1), ("max_grade", 1), ("seed", 0), ("list_negatives", 0)):
             value = getattr(self, name)
             if value < lowest:
                 raise ValueError(f"{name} is {value}; it must be {lowest} or more")
@@ -279,6 +283,8 @@ class AdapterSettings:
                 raise ValueError(f"{name} is {value}; it must be a number above 0")
         if not (math.isfinite(self.identity_decay) and self.identity_decay >= 0):
             raise ValueError(f"identity_decay is {self.identity_decay}; it must be 0 or more")
+        if not -1 <= self.kernel_threshold < 1:
+            raise ValueError(f"kernel_threshold is {self.kernel_threshold}; it must be in [-1, 1)")
         if self.corpus_negatives < 0:
             raise ValueError(f"corpus_negatives is {self.corpus_negatives}; it must be 0 or more")
         if not 0 <= self.in_batch_margin < 1:

@@ -1,15 +1,12 @@
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 import pytest
 import pytrec_eval
-from hypothesis import given
-from hypothesis import strategies as st
-from scipy import stats
 
 from retriever.errors import InvalidQrels
-from retriever.evaluation import bootstrap_interval, compare, evaluate, holm, sign_flip_p_value
+from retriever.evaluation import compare, evaluate
 from retriever.types import Evaluation, Hit, QueryMeasures
 
 
@@ -73,7 +70,9 @@ def test_unjudged_counts_the_top_ten_nobody_judged() -> None:
     """A new model is punished for passages that only the old one put up for judging: the gate must show it."""
     top = ranking("a", *[f"new{at}" for at in range(4)], *[f"old{at}" for at in range(5)], "beyond")
     judged = {"a": 3, **{f"old{at}": 0 for at in range(5)}}
-    assert evaluate({"q": top}, {"q": judged}).unjudged_at_10 == pytest.approx(0.4)
+    found = evaluate({"q": top, "r": []}, {"q": judged, "r": {"b": 2}})
+    assert [entry.unjudged_at_10 for entry in found.per_query] == pytest.approx([0.4, 0.0])
+    assert found.unjudged_at_10 == pytest.approx(0.2)
 
 
 @pytest.mark.parametrize(
@@ -124,57 +123,19 @@ def test_seen_and_unseen_queries_are_compared_apart() -> None:
     assert set(compare(before, after, seen_query_ids=()).slices) == {"unseen"}
 
 
+def test_slices_that_describe_stand_beside_seen_and_unseen() -> None:
+    """A loss on long queries alone is lost in the mean."""
+    before = evaluation(dict.fromkeys("abcd", 0.5))
+    after = evaluation({"a": 0.9, "b": 0.8, "c": 0.4, "d": 0.3})
+    found = compare(before, after, seen_query_ids={"a"}, described={"long": {"d", "c", "not scored"}, "empty": {"z"}})
+    assert {name: (part["nDCG@10"].n, round(part["nDCG@10"].mean, 9)) for name, part in found.slices.items()} == {
+        "seen": (1, 0.4),
+        "unseen": (3, 0.0),
+        "long": (2, -0.15),
+    }
+
+
 def test_evaluations_of_different_queries_are_not_compared() -> None:
     """Paired by position they would compare one query with another."""
     with pytest.raises(InvalidQrels, match="same judgements"):
         compare(evaluation({"a": 1.0}), evaluation({"b": 1.0}), seen_query_ids=None)
-
-
-def test_the_interval_agrees_with_scipy() -> None:
-    """An interval too narrow promotes noise."""
-    values = np.random.default_rng(2).normal(0.02, 0.2, 80).tolist()
-    ours = bootstrap_interval(values, resamples=20_000, seed=1, alpha=0.1)
-    theirs = stats.bootstrap(
-        (values,), np.mean, confidence_level=0.9, n_resamples=20_000, method="percentile", rng=np.random.default_rng(9)
-    ).confidence_interval
-    assert ours == pytest.approx((theirs.low, theirs.high), abs=0.002)
-    assert ours == bootstrap_interval(values, resamples=20_000, seed=1, alpha=0.1)
-
-
-@pytest.mark.parametrize("values", [[0.1, 0.2, -0.05, 0.3, 0.0], [0.1] * 8, [0.3, -0.1, 0.2, 0.05, 0.4, -0.2, 0.1]])
-def test_the_exact_p_value_agrees_with_scipy(values: Sequence[float]) -> None:
-    """A p-value that cannot be trusted is worse than none."""
-    theirs = stats.permutation_test(
-        (values,), lambda sample, axis: np.mean(sample, axis=axis), permutation_type="samples", vectorized=True
-    )
-    assert sign_flip_p_value(values) == pytest.approx(theirs.pvalue)
-
-
-def test_the_sampled_p_value_is_near_the_t_test_on_well_behaved_data() -> None:
-    """The sampled branch must measure the same thing as the exact one."""
-    values = np.random.default_rng(4).normal(0.03, 0.1, 60).tolist()
-    assert sign_flip_p_value(values, resamples=20_000) == pytest.approx(stats.ttest_1samp(values, 0).pvalue, abs=0.01)
-
-
-def test_no_difference_at_all_is_no_evidence() -> None:
-    """Two equal models must not differ significantly."""
-    assert sign_flip_p_value([0.0] * 30) == 1.0
-
-
-def test_holm_is_the_textbook_adjustment() -> None:
-    """Three measures are three chances to be lucky."""
-    assert holm({"a": 0.01, "b": 0.04, "c": 0.03}) == pytest.approx({"a": 0.03, "b": 0.06, "c": 0.06})
-
-
-@given(st.dictionaries(st.text(max_size=3), st.floats(0.0001, 1), min_size=1, max_size=6))
-def test_holm_never_makes_a_p_value_smaller(p_values: dict[str, float]) -> None:
-    """An adjustment that helps is no adjustment."""
-    adjusted = holm(p_values)
-    assert all(p_values[name] <= adjusted[name] <= 1 for name in p_values)
-
-
-@pytest.mark.parametrize(("values", "alpha"), [([], 0.05), ([0.1], 0), ([0.1], 1)])
-def test_an_interval_of_nothing_is_refused(values: list[float], alpha: float) -> None:
-    """NaN bounds compare as false, and the gate would read that as an answer."""
-    with pytest.raises(ValueError, match=r"values|alpha"):
-        bootstrap_interval(values, alpha=alpha)

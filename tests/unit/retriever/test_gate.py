@@ -1,3 +1,4 @@
+import re
 from collections.abc import Mapping
 
 import numpy as np
@@ -5,7 +6,7 @@ import pytest
 
 from retriever.evaluation import compare
 from retriever.gate import alpha_for_look, decide
-from retriever.types import Comparison, Evaluation, QueryMeasures
+from retriever.types import Comparison, Evaluation, QueryMeasures, RegressionOutcome
 
 
 def evaluation(values: Mapping[str, float], *, unjudged: float = 0.0) -> Evaluation:
@@ -106,12 +107,61 @@ def test_too_few_held_out_queries_do_not_pass() -> None:
     assert any("8, at least 30 are needed" in reason for reason in verdict.reasons)
 
 
-def test_a_failed_regression_check_blocks_and_is_named() -> None:
+def test_a_check_that_only_the_candidate_fails_blocks_and_is_named() -> None:
     """The query the customer complained about must never break again unseen."""
-    failures = ["'refund policy' lost its answer"]
-    verdict = decide(comparison(seen=0.1, unseen=0.1), min_queries=30, looks=0, regression_failures=failures)
+    broken = RegressionOutcome(n_checks=2, broken=("'refund policy' lost its answer",))
+    verdict = decide(comparison(seen=0.1, unseen=0.1), min_queries=30, looks=0, regression=broken)
     assert not verdict.passed
-    assert any("refund policy" in reason for reason in verdict.reasons)
+    assert any("1 of 2 regression checks" in reason and "refund policy" in reason for reason in verdict.reasons)
+
+
+def test_a_check_that_both_models_fail_is_said_and_does_not_block() -> None:
+    """A pin that nobody meets yet would freeze the live model for ever, though refusing makes nothing better."""
+    failing = RegressionOutcome(n_checks=2, failing_before=("'refund policy' lost its answer",))
+    verdict = decide(comparison(seen=0.1, unseen=0.1), min_queries=30, looks=0, regression=failing)
+    assert verdict.passed
+    assert any("fail with both models" in reason and "refund policy" in reason for reason in verdict.reasons)
+
+
+@pytest.mark.parametrize(
+    ("outcome", "says"), [(None, "regression set is empty"), (RegressionOutcome(3), "regression set holds (3 checks)")]
+)
+def test_whether_a_regression_set_was_checked_is_said(outcome: RegressionOutcome | None, says: str) -> None:
+    """Silence about checks that do not exist reads as checks passed."""
+    verdict = decide(comparison(seen=0.1, unseen=0.1), min_queries=30, looks=0, regression=outcome)
+    assert any(says in reason for reason in verdict.reasons)
+
+
+def test_not_worse_lets_an_equal_model_pass_and_a_worse_one_not() -> None:
+    """A faster model that is as good never goes live under "better", and a worse one must not under any rule."""
+    equal = comparison(noise=0.01, n_seen=60, n_unseen=60)
+    assert not decide(equal, rule="better", looks=0).passed
+    verdict = decide(equal, rule="not-worse", looks=0)
+    assert (verdict.passed, verdict.better) == (True, False)
+    assert verdict.reasons[0].startswith("Not worse by more than 0.010")
+    worse = comparison(seen=-0.02, unseen=-0.005, noise=0.01, n_seen=60, n_unseen=60)
+    refused = decide(worse, rule="not-worse", looks=0)
+    assert not refused.passed
+    assert refused.reasons[0].startswith("Worse")
+
+
+def test_an_interval_across_the_margin_is_refused_under_not_worse_with_the_queries_it_would_take() -> None:
+    """ "Not worse" from eight noisy queries is a guess; the owner must hear what would settle it."""
+    verdict = decide(comparison(seen=0.0, unseen=0.0, noise=0.1), rule="not-worse", looks=0)
+    assert not verdict.passed
+    assert verdict.reasons[0].startswith("It may be worse by more than 0.010")
+    # (1.96 · 0.1 / 0.01)² = 384; the spread of this sample is a little off 0.1.
+    needed = re.search(r"About (\d+) such queries", verdict.reasons[0])
+    assert needed is not None
+    assert 250 <= int(needed[1]) <= 550
+
+
+def test_the_bound_in_the_reason_is_the_one_that_decides() -> None:
+    """A sentence that says "not below 0" under a verdict that refuses is worse than no sentence."""
+    for mean in (0.0, 0.01, 0.02, 0.03, 0.04):
+        verdict = decide(comparison(seen=mean, unseen=mean), margin=1.0, looks=0)
+        assert verdict.better == verdict.reasons[0].startswith("Better")
+        assert verdict.better == verdict.passed
 
 
 def test_the_same_gain_stops_passing_when_the_set_was_looked_at_often() -> None:
@@ -120,6 +170,13 @@ def test_the_same_gain_stops_passing_when_the_set_was_looked_at_often() -> None:
     verdicts = [decide(found, margin=0.5, min_queries=30, looks=looks) for looks in (0, 20)]
     assert [verdict.passed for verdict in verdicts] == [True, False]
     assert "look 21" in verdicts[1].reasons[1]
+
+
+def test_a_set_that_was_looked_at_too_often_says_so() -> None:
+    """After two hundred looks nothing passes any more, and nobody knows why."""
+    verdict = decide(comparison(seen=0.2, unseen=0.2), looks=200)
+    assert not verdict.passed
+    assert any("looked at 200 times before, too often" in reason for reason in verdict.reasons)
 
 
 def test_all_looks_together_spend_no_more_than_alpha() -> None:
@@ -136,8 +193,8 @@ def test_both_shares_of_unjudged_passages_are_shown() -> None:
     )
 
 
-@pytest.mark.parametrize("changes", [{"margin": -0.1}, {"looks": -1}, {"min_queries": 0}])
-def test_rules_that_make_no_sense_are_refused(changes: dict[str, float]) -> None:
+@pytest.mark.parametrize("changes", [{"margin": -0.1}, {"looks": -1}, {"min_queries": 0}, {"rule": "best"}])
+def test_rules_that_make_no_sense_are_refused(changes: dict[str, object]) -> None:
     """A negative margin would demand a gain where people read "not worse"."""
-    with pytest.raises(ValueError, match=r"margin|looks|min_queries"):
+    with pytest.raises(ValueError, match=r"margin|looks|min_queries|rule"):
         decide(comparison(), **{"min_queries": 30, "looks": 0, **changes})  # type: ignore[arg-type]
