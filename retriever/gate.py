@@ -73,7 +73,7 @@ def decide(
     )
     if spent * _MOST_RESAMPLES < 1:
         reasons.append(
-            f"These queries were looked at {looks} times before, too often to decide by them: only an override can promote."
+            f"These queries were looked at {looks} times before, too often to decide by: only an override can promote."
         )
     if not enough:
         reasons.append(f"Too few held-out queries to decide: {overall.n}, at least {min_queries} are needed.")

@@ -1,6 +1,7 @@
 """The audit queue and its leases: who is served which pair, and that nobody else is.
 
-Served first are the samples of open batches, then the spot checks that wait, both blind, then the queue by value.
+Served first are the samples of open batches, then the spot checks that wait, then what two compared models put in their
+top 10 and nobody judged, all blind; then the queue by value.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from db.enums import Outcome, ReviewAction, Split, Visibility
 from db.models import (
     BatchPair,
     Candidate,
+    JudgeFirst,
     Lease,
     Pair,
     PairState,
@@ -29,6 +31,7 @@ from db.models import (
     Suggestion,
 )
 from db.queries.audits import PEOPLE_ONLY, locked_pairs, waiting_samples, waiting_spot_checks
+from db.queries.judge_first import waiting_first
 from db.queries.standing import standing_reviews
 from db.queries.workspace_values import get_value, lock_value, set_value
 
@@ -148,11 +151,12 @@ def _skipped(person_id: int, criterion: Criterion) -> sa.Subquery:
 
 
 def count_waiting(session: Session, *, criterion: Criterion) -> int:
-    """How many pairs wait for a grade: samples and spot checks, and those of the served queue nobody graded yet."""
+    """How many pairs wait for a grade: samples, spot checks, those to judge first, and those of the served queue."""
     number = sa.func.count()
     counted = (
         waiting_samples(criterion).with_only_columns(number),
         waiting_spot_checks(criterion).with_only_columns(number),
+        waiting_first(criterion).with_only_columns(number),
         _waiting(criterion, active_version(session, criterion)).with_only_columns(number),
     )
     return sum(session.scalar(statement) or 0 for statement in counted)
@@ -168,6 +172,7 @@ def _waiting(criterion: Criterion, version: int) -> sa.Select[QueueEntry]:
             PairState.review_id.is_(None),
             sa.or_(PairState.outcome.is_(None), PairState.outcome == Outcome.REJECTED),
             QueueEntry.pair_id.not_in(locked_pairs(criterion)),
+            QueueEntry.pair_id.not_in(sa.select(JudgeFirst.pair_id).where(JudgeFirst.criterion == criterion)),
         )
     )
 
@@ -193,6 +198,7 @@ def _sources(session: Session, criterion: Criterion) -> list[tuple[sa.Select[Any
     return [
         (waiting_samples(criterion), BatchPair.pair_id, (BatchPair.batch_id, BatchPair.audit_position)),
         (waiting_spot_checks(criterion), SpotCheck.pair_id, (SpotCheck.certificate_id, SpotCheck.position)),
+        (waiting_first(criterion), JudgeFirst.pair_id, (JudgeFirst.rank, JudgeFirst.pair_id)),
         (_waiting(criterion, version), QueueEntry.pair_id, (QueueEntry.position,)),
     ]
 
