@@ -19,6 +19,8 @@ VERSION = "1"
 TRAIN_QUEUE = "train"
 LABEL_QUEUE = "label"
 """Label jobs wait in a line of their own: they spend their time waiting for a server, training spends the processor."""
+ROUND_QUEUE = "round"
+"""Rounds wait for label jobs and trainings, so they are in neither's line."""
 
 
 def _config(workspace: Workspace) -> DBOSConfig:
@@ -43,7 +45,7 @@ def launched(workspace: Workspace) -> Iterator[None]:
     DBOS(config=_config(workspace))
     try:
         DBOS.launch()
-        for queue in (TRAIN_QUEUE, LABEL_QUEUE):
+        for queue in (TRAIN_QUEUE, LABEL_QUEUE, ROUND_QUEUE):
             DBOS.register_queue(queue, worker_concurrency=1, global_concurrency=1, polling_interval_sec=0.5)
         yield
     finally:

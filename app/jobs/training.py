@@ -59,6 +59,15 @@ def run_here(
     left_behind = workflow_id.startswith(runs.HERE) and runs.get_active_for_queue(workspace) is not None
     if not new and not left_behind:
         raise Conflict(f"training run {run_id} is going on already; wait for it or cancel it")
+    work_here(workspace, run_id, on_progress=on_progress)
+    return run_id
+
+
+def work_here(workspace: Workspace, run_id: int, *, on_progress: Callable[[int, int], None] | None = None) -> None:
+    """Does what is left of a run in this process; afterwards it is over, well or not.
+
+    For whoever knows that nobody else works on it.
+    """
     try:
         for step in (training_work.train_step, training_work.index_step, training_work.evaluate_step):
             step(workspace, run_id, on_progress=on_progress)
@@ -68,7 +77,6 @@ def run_here(
             raise
     else:
         training_work.finish(workspace, run_id, RunStatus.DONE)
-    return run_id
 
 
 def register(workspace: Workspace) -> None:

@@ -10,7 +10,7 @@ from filelock import FileLock, Timeout
 
 from app.bootstrap import Workspace
 from app.errors import Conflict
-from app.jobs import labelling, training
+from app.jobs import labelling, rounds, training
 from app.jobs.durable import launched
 from app.services import runs, training_work
 
@@ -38,6 +38,8 @@ def run_worker(
         for kind in (training, labelling):
             kind.register(workspace)
             kind.resume(workspace)
+        rounds.register(workspace, stopping=stop.is_set)
+        rounds.resume(workspace)
         beating = threading.Thread(target=_beat, args=(workspace, stop), daemon=True)
         beating.start()
         with launched(workspace):

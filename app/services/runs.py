@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 from annotator.types import Criterion
 from app.bootstrap import Workspace
 from app.errors import NothingToDo
-from app.services.evaluating import evaluation_view
+from app.services.evaluation_views import evaluation_view
 from app.services.indexing import encoder_model
 from app.services.label_sets import freeze, load_stages
 from app.services.label_sets import get_trainable as get_trainable

@@ -1,0 +1,115 @@
+"""What a round gained on the held-out questions, for how many audits, and whether another is worth it.
+
+A figure here is no look that the gate counts: it compares rounds with one another and lets no model go live.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from statistics import fmean
+
+from annotator.types import Criterion
+from app.bootstrap import Workspace
+from app.services.indexing import Progress
+from app.services.retrievers import open_retriever
+from app.services.round_views import Figure
+from db.enums import Split
+from db.models import ModelVersion
+from db.queries.training import list_human_judgements
+
+MEASURE = "nDCG@10"
+LEAST_QUERIES = 30
+"""Fewer held-out queries say nothing of a gain, as for the gate. Our choice."""
+
+LEAST_AUDITS = 20
+"""A gain is not told for 100 audits from fewer than these: it would be five times noise. Our choice."""
+
+_DEPTH = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Advice:
+    """Whether to stop, None where nothing can be said, and why, in a sentence."""
+
+    stop: bool | None
+    text: str
+
+
+def measure(
+    workspace: Workspace,
+    models: Mapping[str, ModelVersion],
+    *,
+    criterion: Criterion,
+    progress: Progress | None = None,
+    should_cancel: Callable[[], bool] | None = None,
+) -> dict[str, dict[str, float]]:
+    """Each model's nDCG@10 by held-out query, all on the judgements as they are now; empty without any relevant one."""
+    from retriever.evaluation import evaluate
+
+    relevant_from = workspace.settings.relevant_from
+    with workspace.sessions.read() as session:
+        rows = list_human_judgements(session, split=Split.HELD_OUT, criterion=criterion)
+    qrels: dict[str, dict[str, int]] = {}
+    texts: dict[str, str] = {}
+    for query_id, text, passage_id, grade in rows:
+        qrels.setdefault(query_id, {})[passage_id] = grade
+        texts[query_id] = text
+    if not any(grade >= relevant_from for judged in qrels.values() for grade in judged.values()):
+        return {}
+    found = {}
+    for name, model in models.items():
+        retriever = open_retriever(workspace, model, build=True, progress=progress, should_cancel=should_cancel)
+        ranked = dict(zip(texts, retriever.search(list(texts.values()), _DEPTH), strict=True))
+        measured = evaluate(ranked, qrels, relevant_from=relevant_from)
+        found[name] = {entry.query_id: entry.values[MEASURE] for entry in measured.per_query}
+    return found
+
+
+def figure_of(values: list[float]) -> Figure:
+    """The mean of the values by query and its interval.
+
+    Raises: ValueError without values.
+    """
+    from retriever.paired_tests import bootstrap_interval
+
+    low, high = bootstrap_interval(values)
+    return Figure(fmean(values), low, high, len(values))
+
+
+def gain_of(new: Mapping[str, float], old: Mapping[str, float]) -> Figure:
+    """The mean difference new − old over the same queries, paired."""
+    return figure_of([value - old[query_id] for query_id, value in new.items()])
+
+
+def advise(gain: Figure | None, *, n_audits: int, least_gain: float) -> Advice:
+    """Whether to stop after a round that gained so much for so many audits.
+
+    Stop is recommended where the gain for 100 audits, gain / n_audits · 100, is under `least_gain` (nDCG@10). It is the
+    rate of the round that has been; that the next 100 bring as much is as far as it goes. Our choice.
+    """
+    if gain is None:
+        return Advice(None, "No held-out question has a passage that people judged relevant, so no gain is measured.")
+    if gain.n_queries < LEAST_QUERIES:
+        return Advice(
+            None,
+            f"Nothing can be said of stopping yet: {gain.n_queries} held-out questions are judged, "
+            f"at least {LEAST_QUERIES} are needed.",
+        )
+    if n_audits < LEAST_AUDITS:
+        return Advice(
+            None,
+            f"Nothing can be said of stopping yet: {n_audits} pairs were audited since the round before, "
+            f"at least {LEAST_AUDITS} are needed.",
+        )
+    rate = 100 / n_audits
+    expected, low, high = gain.mean * rate, gain.low * rate, gain.high * rate
+    basis = (
+        f"{expected:+.4f}, interval {low:+.4f} to {high:+.4f}; {gain.n_queries} held-out questions, {n_audits} audits"
+    )
+    if expected >= least_gain:
+        return Advice(False, f"Go on: 100 more audits are expected to gain {least_gain:g} {MEASURE} or more ({basis}).")
+    doubt = " The interval does not exclude more." if high >= least_gain else ""
+    return Advice(
+        True, f"You can stop: 100 more audits are expected to gain less than {least_gain:g} {MEASURE} ({basis}).{doubt}"
+    )
