@@ -1,4 +1,4 @@
-"""A query adapter: a small learned change of the query vector, beside an encoder whose passage vectors stay as they are.
+"""A query adapter: a small learned change of the query vector; passage vectors and encoder stay as they are.
 
 Here are its forms, how it is applied, saved and loaded. How one is learned lives in `adapter_training`.
 """

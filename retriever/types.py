@@ -238,8 +238,8 @@ class AdapterSettings:
     """How a query adapter is trained on cached vectors; the defaults were chosen by measurement, see docs/training.md.
 
     kind: a name of ADAPTER_KINDS. rank: width of the low-rank map or hidden layer, or most keys of a kernel; None takes
-    what suits the kind (32, 32, 4096). kernel_threshold: cosine, in [-1, 1), up to which a key has no effect. loss, temperature, relevant_from,
-    max_grade, seed, in_batch_margin: as in TrainingSettings. epochs: most passes; fewer where the unseen slice says so.
+    what suits the kind (32, 32, 4096). kernel_threshold: cosine, in [-1, 1), up to which a key has no effect. loss,
+    temperature, relevant_from, max_grade, seed, in_batch_margin: as in TrainingSettings. epochs: most passes; fewer where the unseen slice says so.
     learning_rate: AdamW's. batch_queries: queries a step. identity_decay: weight of the squared size of the change that
     the adapter makes, 0 or more. corpus_negatives: most passages of the corpus that may be unlabelled negatives;
     list_negatives: most of them in one query's list, the highest scores under the margin first.

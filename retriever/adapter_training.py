@@ -1,0 +1,323 @@
+"""Trains a query adapter on cached vectors, in seconds: what is learned, how long, and how much of it is kept.
+
+The steps themselves are in `adapter_fit`, the lists as rows in `adapter_lists`, the forms in `adapter`.
+"""
+
+import copy
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import faiss
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from retriever.adapter import Kernel, LowRank, Mlp, QueryAdapter, Transform
+from retriever.adapter_fit import Corpus, ndcg, open_corpus, train_epochs
+from retriever.adapter_lists import Aside, PreparedStage, PreparedStages, VectorList, prepare_stages, put_aside, without
+from retriever.errors import EmptyTrainingSet, TrainingCancelled, TrainingDiverged
+from retriever.losses import make_loss
+from retriever.training_lists import IRRELEVANT_BELOW
+from retriever.types import AdapterSettings, TrainingProgress, TrainingReport, TrainingStage
+
+STRENGTHS = (1.0, 0.75, 0.5, 0.25)
+"""Parts of the learned change that are tried, largest first; our choice."""
+
+SEEN_SHARE = 0.1
+"""Part of the lists put aside whose relevant passages other lists train on; our choice."""
+
+FEWEST_SEEN = 10
+PATIENCE = 5
+"""Epochs without a better choice after which a stage ends; our choice."""
+
+RANKS = {"low_rank": 32, "mlp": 32, "kernel": 4096}
+"""Rank, width or most keys of each kind where the settings name none; our choice."""
+
+
+def train_adapter(
+    *,
+    stages: Sequence[TrainingStage],
+    query_vectors: Mapping[str, NDArray[np.float32]],
+    passage_ids: Sequence[str],
+    passage_vectors: NDArray[np.float32],
+    settings: AdapterSettings,
+    output: Path,
+    on_progress: Callable[[TrainingProgress], None] | None = None,
+    should_cancel: Callable[[], bool] | None = None,
+    clock: Callable[[], float] = time.monotonic,
+) -> TrainingReport:
+    """Learns a change of the query vector from the stages in order and writes it to output, whole or not at all.
+
+    query_vectors: query id -> (dim,) float32, L2-normalised, of every query in the lists. passage_vectors: (n, dim)
+    float32, L2-normalised, in the order of passage_ids; may be a memmap, of which the labelled passages and
+    settings.corpus_negatives others are read. on_progress is called after each epoch, should_cancel before each step.
+
+    With settings.unseen_share above 0 the adapter is trained twice. First without a slice of lists put aside with their
+    relevant passages (unseen) and another whose relevant passages others train on (seen): the epoch of each stage and
+    the part of the change (`STRENGTHS`) with the highest nDCG@10 on seen are taken among those that are not below no
+    adapter on unseen. Then once more on all lists with that choice. When nothing qualifies the adapter changes nothing
+    and the report's keep is 0. The same input gives the same adapter on the same machine and number of threads.
+    Raises: EmptyTrainingSet, TrainingCancelled, TrainingDiverged; ValueError for vectors or lists that contradict each
+    other or the settings; FileExistsError when output holds something.
+    """
+    if output.exists() and any(output.iterdir()):
+        raise FileExistsError(f"{output} is not empty: train into a new folder")
+    started = clock()
+    queries = _stack(query_vectors, dim=_dim(passage_ids, passage_vectors))
+    prepared = prepare_stages(
+        stages,
+        query_rows={query_id: row for row, query_id in enumerate(query_vectors)},
+        passage_rows={passage_id: row for row, passage_id in enumerate(passage_ids)},
+        settings=settings,
+    )
+    if not prepared.judged:
+        reasons = ", ".join(f"{reason}: {count}" for reason, count in sorted(prepared.skipped.items())) or "no lists"
+        raise EmptyTrainingSet(
+            f"no list can be trained on ({reasons}): label more pairs",
+            user_message=f"There is nothing to train on yet ({reasons}).",
+        )
+    everything = [entry for stage in prepared.stages for entry in stage.lists]
+    corpus = open_corpus(queries, passage_vectors, everything, negatives=settings.corpus_negatives, seed=settings.seed)
+    watch = _Watch(prepared, settings, on_progress=on_progress, should_cancel=should_cancel, clock=clock)
+    watch.started = started
+    aside = put_aside(stages, prepared, seen_share=SEEN_SHARE, settings=settings)
+    plan = _Plan(epochs=tuple(stage.epochs for stage in prepared.stages), strength=1.0, figures={})
+    if settings.unseen_share > 0:
+        watch.runs = 2
+        plan = _choose(prepared, aside, corpus, settings, watch)
+    transform = _fresh(everything, corpus, settings)
+    for stage, epochs in zip(prepared.stages, plan.epochs, strict=True):
+        for loss in _train(transform, stage, stage.lists, corpus, epochs=epochs, settings=settings, watch=watch):
+            watch.epoch_done(loss)
+    transform.scale(plan.strength)
+    _check_weights(transform)
+    watch.poll()
+    QueryAdapter(transform).save(output)
+    return _report(prepared, plan, settings, watch=watch, seconds=clock() - started)
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """What was chosen: epochs of each stage, the part of the change that is kept, and the figures that say why."""
+
+    epochs: tuple[int, ...]
+    strength: float
+    figures: Mapping[str, float]
+
+
+@dataclass(slots=True)
+class _Watch:
+    """Counts steps and epochs, tells the caller, and stops when asked."""
+
+    prepared: PreparedStages
+    settings: AdapterSettings
+    on_progress: Callable[[TrainingProgress], None] | None
+    should_cancel: Callable[[], bool] | None
+    clock: Callable[[], float]
+    started: float = 0.0
+    runs: int = 1
+    steps: int = 0
+    epochs: int = 0
+    losses: list[float] = field(default_factory=list)
+
+    def poll(self) -> None:
+        """Called before each step. Raises: TrainingCancelled."""
+        if self.should_cancel is not None and self.should_cancel():
+            raise TrainingCancelled(
+                f"training of the query adapter stopped on request after step {self.steps}",
+                user_message="Training was cancelled. Nothing was saved.",
+            )
+
+    def step(self) -> None:
+        """Called before each step, counts it. Raises: TrainingCancelled."""
+        self.poll()
+        self.steps += 1
+
+    def epoch_done(self, loss: float) -> None:
+        """Called after each epoch."""
+        self.epochs += 1
+        self.losses.append(loss)
+        if self.on_progress is not None:
+            planned = sum(
+                stage.epochs * math.ceil(len(stage.lists) / self.settings.batch_queries)
+                for stage in self.prepared.stages
+            )
+            self.on_progress(
+                TrainingProgress(
+                    step=self.steps,
+                    total_steps=max(self.runs * planned, self.steps),
+                    loss=loss,
+                    epoch=float(self.epochs),
+                    seconds=self.clock() - self.started,
+                )
+            )
+
+
+def _choose(prepared: PreparedStages, aside: Aside, corpus: Corpus, settings: AdapterSettings, watch: _Watch) -> _Plan:
+    """The epochs and the strength that are best on seen without falling below no adapter on unseen."""
+    stages = [(stage, without(stage.lists, aside, relevant_from=settings.relevant_from)) for stage in prepared.stages]
+    live_seen, live_unseen = _mean(None, aside.seen, corpus), _mean(None, aside.unseen, corpus)
+    by_seen = len(aside.seen) >= FEWEST_SEEN
+    best = _Point(live_seen, live_unseen, strength=0.0)
+    transform = _fresh([entry for _, kept in stages for entry in kept], corpus, settings)
+    chosen: list[int] = []
+    for stage, lists in stages:
+        state, epoch_chosen, waited = _copy(transform), 0, 0
+        losses = _train(transform, stage, lists, corpus, epochs=stage.epochs, settings=settings, watch=watch)
+        for epoch, loss in enumerate(losses, start=1):
+            watch.epoch_done(loss)
+            found = _best_strength(transform, aside, corpus, live_unseen=live_unseen, by_seen=by_seen)
+            waited += 1
+            if found is not None and found.score(by_seen) > best.score(by_seen):
+                best, state, epoch_chosen, waited = found, _copy(transform), epoch, 0
+            if waited >= PATIENCE:
+                break
+        transform.load_state_dict(state)
+        chosen.append(epoch_chosen)
+    figures = {
+        "queries": float(len(aside.unseen)),
+        "nDCG@10": best.unseen,
+        "nDCG@10 live": live_unseen,
+        "seen queries": float(len(aside.seen)),
+        "seen nDCG@10": best.seen,
+        "seen nDCG@10 live": live_seen,
+    }
+    return _Plan(epochs=tuple(chosen), strength=best.strength, figures=figures)
+
+
+@dataclass(frozen=True, slots=True)
+class _Point:
+    """Mean nDCG@10 of the two slices put aside at one epoch and strength."""
+
+    seen: float
+    unseen: float
+    strength: float
+
+    def score(self, by_seen: bool) -> float:
+        """What is compared: seen, or unseen where too few seen lists could be put aside."""
+        return self.seen if by_seen else self.unseen
+
+
+def _best_strength(
+    transform: Transform, aside: Aside, corpus: Corpus, *, live_unseen: float, by_seen: bool
+) -> _Point | None:
+    """The best point among `STRENGTHS` that is not below no adapter on unseen; None when all are."""
+    points = []
+    for strength in STRENGTHS:
+        weaker = copy.deepcopy(transform)
+        weaker.scale(strength)
+        points.append(_Point(_mean(weaker, aside.seen, corpus), _mean(weaker, aside.unseen, corpus), strength))
+    allowed = [point for point in points if point.unseen >= live_unseen]
+    return max(allowed, key=lambda point: point.score(by_seen), default=None)
+
+
+def _train(
+    transform: Transform,
+    stage: PreparedStage,
+    lists: Sequence[VectorList],
+    corpus: Corpus,
+    *,
+    epochs: int,
+    settings: AdapterSettings,
+    watch: _Watch,
+) -> Iterator[float]:
+    if not lists:
+        return
+    generator = torch.Generator().manual_seed(settings.seed)
+    yield from train_epochs(
+        transform,
+        lists,
+        corpus,
+        loss=make_loss(
+            stage.loss,
+            temperature=settings.temperature,
+            relevant_from=settings.relevant_from,
+            max_grade=settings.max_grade,
+            generator=generator,
+        ),
+        learning_rate=stage.learning_rate,
+        epochs=epochs,
+        settings=settings,
+        generator=generator,
+        poll=watch.step,
+    )
+
+
+def _fresh(lists: Sequence[VectorList], corpus: Corpus, settings: AdapterSettings) -> Transform:
+    """The identity, in the form the settings name; the keys of a kernel are the queries of the lists."""
+    rank = settings.rank or RANKS[settings.kind]
+    dim = corpus.queries.shape[1]
+    generator = torch.Generator().manual_seed(settings.seed)
+    if settings.kind == "low_rank":
+        return LowRank.fresh(dim=dim, rank=rank, generator=generator)
+    if settings.kind == "mlp":
+        return Mlp.fresh(dim=dim, rank=rank, generator=generator)
+    vectors = np.ascontiguousarray(corpus.queries[sorted({entry.row for entry in lists})], dtype=np.float32)
+    return Kernel.fresh(torch.tensor(_centres(vectors, rank, settings.seed)), threshold=settings.kernel_threshold)
+
+
+def _centres(vectors: NDArray[np.float32], most: int, seed: int) -> NDArray[np.float32]:
+    """The vectors, or `most` centres of them by spherical k-means, L2-normalised."""
+    if len(vectors) <= most:
+        return vectors
+    means = faiss.Kmeans(vectors.shape[1], most, niter=10, spherical=True, seed=seed, min_points_per_centroid=1)
+    means.train(vectors)
+    return np.asarray(means.centroids, dtype=np.float32)
+
+
+def _mean(transform: Transform | None, lists: Sequence[VectorList], corpus: Corpus) -> float:
+    return float(ndcg(transform, lists, corpus).mean()) if lists else 0.0
+
+
+def _copy(transform: Transform) -> dict[str, torch.Tensor]:
+    return {name: tensor.detach().clone() for name, tensor in transform.state_dict().items()}
+
+
+def _dim(passage_ids: Sequence[str], passage_vectors: NDArray[np.float32]) -> int:
+    if passage_vectors.ndim != 2 or len(passage_ids) != len(passage_vectors):
+        raise ValueError(f"{len(passage_ids)} passage ids but vectors of shape {passage_vectors.shape}")
+    return int(passage_vectors.shape[1])
+
+
+def _stack(query_vectors: Mapping[str, NDArray[np.float32]], *, dim: int) -> NDArray[np.float32]:
+    stacked = np.empty((len(query_vectors), dim), dtype=np.float32)
+    for row, (query_id, vector) in enumerate(query_vectors.items()):
+        if vector.shape != (dim,):
+            raise ValueError(f"the vector of query {query_id!r} has shape {vector.shape}, expected ({dim},)")
+        stacked[row] = vector
+    if not np.isfinite(stacked).all():
+        raise ValueError("a query vector holds NaN or infinite numbers")
+    return stacked
+
+
+def _check_weights(transform: Transform) -> None:
+    for name, tensor in transform.state_dict().items():
+        if not bool(torch.isfinite(tensor).all()):
+            raise TrainingDiverged(
+                f"{name} of the query adapter holds NaN or infinite numbers: lower the learning rate",
+                user_message="Training ended with broken weights. Nothing was saved.",
+            )
+
+
+def _report(
+    prepared: PreparedStages, plan: _Plan, settings: AdapterSettings, *, watch: _Watch, seconds: float
+) -> TrainingReport:
+    judged = {entry.query_id for stage in prepared.stages for entry in stage.lists}
+    grades = [grade for stage in prepared.stages for entry in stage.lists for grade in entry.grades.tolist()]
+    return TrainingReport(
+        steps=watch.steps,
+        seconds=seconds,
+        final_loss=watch.losses[-1] if watch.losses else 0.0,
+        n_queries=len(judged),
+        n_passages=len(grades),
+        n_positives=sum(grade >= settings.relevant_from for grade in grades),
+        n_hard_negatives=sum(grade < IRRELEVANT_BELOW for grade in grades),
+        skipped_lists=prepared.skipped,
+        cut_passages=prepared.cut_passages,
+        stages=tuple(stage.name for stage in prepared.stages),
+        unseen=plan.figures,
+        keep=plan.strength,
+    )
