@@ -22,6 +22,7 @@ from app.verbs import (
     promoting,
     prompts,
     questions,
+    rounds,
     running,
     self_labels,
 )
@@ -50,6 +51,7 @@ VERBS: dict[str, Callable[..., None]] = {
     "serve": running.serve,
     "worker": running.worker,
     "train": models.train,
+    "round": rounds.round_,
     "evaluate": promoting.evaluate,
     "promote": promoting.promote,
     "rollback": promoting.rollback,

@@ -62,15 +62,15 @@ def begin(
     cost_cap_usd: float | None = None,
     overrides: Mapping[str, Any] | None = None,
     depth: int | None = None,
-    consent: bool = False,
+    consent: bool | None = None,
     wait: bool = True,
     here: bool = False,
 ) -> Asked:
     """Asks for the next round of a criterion; the one that is not over goes on instead, with what is given here.
 
     `spec` describes the judge, by default that of the settings; caps are as for a label job. `overrides` change the
-    recipe of the retraining (see `recipes.make_recipe`). Without `consent`, a judge whose calls leave this machine is
-    asked only after `go_on`. With `wait` the round waits for people before it retrains. `here`: this process works on
+    recipe of the retraining (see `recipes.make_recipe`). Without `consent` the judge is asked only after `go_on`; None
+    means that one whose calls stay on this machine needs none. With `wait` the round waits for people before it retrains. `here`: this process works on
     it.
 
     Raises:
@@ -116,7 +116,7 @@ def begin(
                 **row.settings,
                 **changes,
                 "overrides": {**row.settings["overrides"], **(overrides or {})},
-                "consent": consent or bool(row.settings.get("consent")),
+                "consent": row.settings.get("consent") if consent is None else consent,
                 "wait": wait and bool(row.settings.get("wait", True)),
                 "workflow_id": here_id() if here else _queue_id(),
             }
@@ -161,7 +161,8 @@ def next_part(row: TrainingRound) -> Part:
     if "pooled" not in done:
         return Part.POOL
     if "labelled" not in done:
-        return Part.LABEL if row.settings.get("consent") or done["pooled"]["free"] else Part.CONSENT
+        consent = row.settings.get("consent")
+        return Part.LABEL if consent or (consent is None and done["pooled"]["free"]) else Part.CONSENT
     if "trained" not in done:
         return Part.AUDIT if row.settings.get("wait", True) and row.run_id is None else Part.TRAIN
     return Part.MEASURE

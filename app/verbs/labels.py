@@ -77,7 +77,7 @@ def label(
             raise InputInvalid(f"--judge is {judge!r}; choose auto, local or llm")
         if judge is not None:
             workspace = replace(workspace, settings=workspace.settings.model_copy(update={"judge": judge}))
-        described = _spec(workspace, spec)
+        described = described_judge(workspace, spec)
         planned = label_plans.plan(
             workspace,
             spec=described,
@@ -87,7 +87,7 @@ def label(
             even_final=force,
         )
         if plan:
-            _say_plan(planned, as_json=as_json)
+            say_plan(planned, as_json=as_json)
             if planned.n_pairs and not as_json:
                 say("Next: have the judge propose. [relabel label]")
             elif not as_json:
@@ -151,7 +151,7 @@ def label(
             say_next(workspace, planned.criterion)
 
 
-def _spec(workspace: Workspace, text: str | None) -> dict[str, object]:
+def described_judge(workspace: Workspace, text: str | None) -> dict[str, object]:
     """The judge's description: that given, else the kind that the settings mean.
 
     Raises:
@@ -170,7 +170,8 @@ def _spec(workspace: Workspace, text: str | None) -> dict[str, object]:
     return described
 
 
-def _say_plan(plan: LabelPlan, *, as_json: bool) -> None:
+def say_plan(plan: LabelPlan, *, as_json: bool) -> None:
+    """What labelling would send and cost, as `--plan` says it."""
     if as_json:
         print_json(plan)
         return

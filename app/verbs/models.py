@@ -8,7 +8,18 @@ import typer
 
 from app.terminal import bar, print_json, say
 from app.verbs.promoting import show_evaluation
-from app.verbs.shared import AsJson, Where, WhichCriterion, Who, criterion_of, opened
+from app.verbs.shared import (
+    AsJson,
+    Changes,
+    Curriculum,
+    Speed,
+    Where,
+    WhichCriterion,
+    Who,
+    criterion_of,
+    opened,
+    recipe_of,
+)
 
 if TYPE_CHECKING:
     from app.services.views import RunView
@@ -17,9 +28,14 @@ if TYPE_CHECKING:
 def train(
     where: Where = None,
     person: Who = None,
-    loss: Annotated[str | None, typer.Option(help="sum_marginal or infonce \\[default: the workspace's].")] = None,
-    epochs: Annotated[int | None, typer.Option(min=1, max=100)] = None,
+    speed: Speed = None,
+    loss: Annotated[
+        str | None, typer.Option(help="sum_marginal, infonce, … (docs/settings.md) \\[default: the workspace's].")
+    ] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, max=1000)] = None,
     seed: Annotated[int | None, typer.Option(min=0)] = None,
+    curriculum: Curriculum = None,
+    changes: Changes = None,
     labels_from: Annotated[
         str | None, typer.Option(help="Train on this judge's proposals alone, to compare judges.")
     ] = None,
@@ -29,15 +45,17 @@ def train(
 ) -> None:
     """Freeze the curated labels, retrain on them and compare the new model with the live one.
 
-    Example: relabel train --loss infonce --epochs 3
+    An adapter takes seconds: it changes only how questions are encoded, the passages' vectors and their index stay. A
+    full training takes minutes or more: the encoder itself changes, and all passages are encoded anew.
+
+    Example: relabel train --speed full --loss infonce --set lora_rank=8
     """
     with opened(where) as workspace:
         from app.errors import AppError
         from app.jobs import training
         from app.services import runs
 
-        given = {"loss": loss, "epochs": epochs, "seed": seed}
-        overrides: dict[str, object] = {name: value for name, value in given.items() if value is not None}
+        overrides = recipe_of(changes, speed=speed, curriculum=curriculum, loss=loss, epochs=epochs, seed=seed)
         who = person or workspace.settings.person
         criterion = criterion_of(about)
         if queue:
@@ -62,7 +80,15 @@ def train(
 
 
 def _show_run(run: RunView) -> None:
-    say(f"Run {run.id}: {run.status}; {run.n_labels:,} labels (set {run.label_set}), loss {run.loss_name}")
+    say(
+        f"Run {run.id}, {'an adapter' if run.speed == 'adapter' else 'the encoder itself'}: {run.status}; "
+        f"{run.n_labels:,} labels (set {run.label_set}), loss {run.loss_name}"
+    )
+    if run.message:
+        say(run.message)
+    left_out = run.report.get("left_out_stages")
+    if isinstance(left_out, list) and left_out:
+        say(f"Left out, for want of a relevant label: {', '.join(map(str, left_out))}")
     if run.evaluation is not None:
         show_evaluation(run.evaluation)
     if run.model is not None:

@@ -23,6 +23,20 @@ Where = Annotated[
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one line of JSON on standard output.")]
 WhichCriterion = Annotated[str, typer.Option("--criterion", help="What the grades are about: relevance or utility.")]
+Speed = Annotated[
+    str | None,
+    typer.Option(
+        "--speed", help="adapter (seconds) or full (minutes, passages encoded anew) \\[default: the workspace's]."
+    ),
+]
+Curriculum = Annotated[
+    str | None,
+    typer.Option("--curriculum", help="curriculum, union, human or llm \\[default: the workspace's]."),
+]
+Changes = Annotated[
+    str | None,
+    typer.Option("--set", help="Other settings of the training: NAME=VALUE,NAME=VALUE (docs/settings.md)."),
+]
 Who = Annotated[str | None, typer.Option("--person", help="Who does this \\[default: the workspace's person].")]
 
 
@@ -94,6 +108,23 @@ def pairs_of(text: str | None, option: str) -> dict[str, str]:
                 raise InputInvalid(f"{option} needs NAME=VALUE,NAME=VALUE, got {text!r}")
             pairs[key.strip()] = value.strip()
     return pairs
+
+
+def recipe_of(changes: str | None, **named: object) -> dict[str, object]:
+    """What is to be changed of the workspace's recipe: the options given, and what `--set` says.
+
+    Raises:
+        InputInvalid: a part of `--set` has no equals sign.
+    """
+    import json
+
+    read: dict[str, object] = {name: value for name, value in named.items() if value is not None}
+    for name, text in pairs_of(changes, "--set").items():
+        try:
+            read[name] = json.loads(text)
+        except ValueError:  # a word, as in kind=mlp
+            read[name] = text
+    return read
 
 
 def serve_workspace(path: Path, port: int | None) -> None:
