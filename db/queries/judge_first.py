@@ -14,9 +14,8 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from annotator.types import Criterion
-from db.models import Candidate, CandidateHit, JudgeFirst, Pair, PairState, Query
+from db.models import Candidate, CandidateHit, JudgeFirst, Pair, PairState, Passage, Query
 from db.queries.audits import locked_pairs
-from db.queries.candidates import passage_ids
 
 _AT_A_TIME = 500
 
@@ -54,8 +53,8 @@ def put_first(
 
     Pairs and passages that were there keep what they have; those put first before go with the newer comparison.
     """
-    query_ids = _query_ids(session, [pair.query_key for pair in pairs])
-    passages = passage_ids(session, [pair.passage_key for pair in pairs])
+    query_ids = _ids(session, Query, [pair.query_key for pair in pairs])
+    passages = _ids(session, Passage, [pair.passage_key for pair in pairs])
     wanted = {
         (query_ids[pair.query_key], passages[pair.passage_key]): pair
         for pair in pairs
@@ -112,10 +111,10 @@ def _chunks(ids: Sequence[Any]) -> Iterator[Sequence[Any]]:
         yield ids[start : start + _AT_A_TIME]
 
 
-def _query_ids(session: Session, external_ids: Sequence[str]) -> dict[str, int]:
+def _ids(session: Session, table: type[Query] | type[Passage], external_ids: Sequence[str]) -> dict[str, int]:
     found: dict[str, int] = {}
     for some in _chunks(sorted(set(external_ids))):
-        rows = session.execute(sa.select(Query.external_id, Query.id).where(Query.external_id.in_(some)))
+        rows = session.execute(sa.select(table.external_id, table.id).where(table.external_id.in_(some)))
         found.update((external_id, id_) for external_id, id_ in rows)
     return found
 
