@@ -31,6 +31,7 @@ class ListCollator:
         passages = [targets.passages[at] for at in by_length]
         self._add(batch, "passages", passages, size=self._settings.gradient_chunk or BUCKET)
         batch["label"] = {
+            "positions": torch.tensor([row["position"] for row in rows]),
             "grades": torch.tensor(targets.grades)[:, by_length],
             "weights": torch.tensor(targets.weights)[:, by_length],
             "labelled": torch.tensor(targets.labelled)[:, by_length],

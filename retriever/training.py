@@ -11,23 +11,37 @@ import shutil
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from sentence_transformers import SentenceTransformer
-from torch import nn
 
-from retriever.batch_loss import BatchLoss
+from retriever.batch_loss import BatchLoss, Encode, frozen_encode
 from retriever.encoder import load_sentence_transformer
 from retriever.errors import EmptyTrainingSet, TrainingDiverged
+from retriever.keep_choice import keep_best, make_pool
+from retriever.learning_weights import (
+    LowRank,
+    freeze_lower_layers,
+    learning,
+    snapshot,
+)
 from retriever.list_trainer import Watch, count_steps, run_stage
 from retriever.losses import make_loss
 from retriever.quiet import quiet_transformers
 from retriever.training_lists import PreparedLists, is_negative, is_positive, prepare_lists
-from retriever.types import StageReport, TrainingProgress, TrainingReport, TrainingSettings, TrainingStage
+from retriever.types import (
+    GradedList,
+    StageReport,
+    TrainingProgress,
+    TrainingReport,
+    TrainingSettings,
+    TrainingStage,
+)
+from retriever.unseen_slice import split_unseen
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,12 +68,21 @@ def train(
     Each stage has an optimizer and a learning-rate schedule of its own and starts from the weights the one before left.
     A stage without a list that can be trained on is left out and reported so. output must be missing or empty.
     on_progress and should_cancel are called after each step; steps count over all stages. The same base, stages (lists
-    in the same order), settings, machine and number of threads give the same weights.
+    in the same order), settings, machine and number of threads give the same weights. Weights of half precision are
+    trained and written in float32.
+
+    With an anchor the reference is the base model, in every stage. With unseen_share some queries are put aside from
+    all stages by `split_unseen`; after the training the whole of settings.keep, a half and a quarter of it are tried on
+    them (`keep_choice`), and the best that is not below the base model is written; if all are below, the one that loses
+    least, and the report's unseen says "below_base": 1. The labels put aside are not trained on afterwards: a second
+    training would cost as much as the first, and nothing would vouch for its weights. So the share should be small.
+    Source: interpolation after Wortsman et al. 2022 (arXiv 2109.01903); choosing it so is our choice.
     Raises: EmptyTrainingSet, TrainingCancelled, TrainingDiverged, ModelNotFound, ModelCorrupt; ValueError for lists
-    that contradict the settings; FileExistsError when output holds something.
+    that contradict the settings or a model that has nothing to adapt; FileExistsError when output holds something.
     """
     if output.exists() and any(output.iterdir()):
         raise FileExistsError(f"{output} is not empty: train into a new folder")
+    stages, aside = _put_aside(stages, settings)
     ready = [_prepare(stage, settings, seed=settings.seed + number) for number, stage in enumerate(stages)]
     _check_not_empty(ready, n_lists=sum(len(stage.lists) for stage in stages))
     watch = Watch(
@@ -70,16 +93,40 @@ def train(
     )
     watch.poll()
     with _own_randomness(settings.seed), quiet_transformers(), tempfile.TemporaryDirectory() as scratch:
-        model = load_sentence_transformer(base_model)
+        model = load_sentence_transformer(base_model).float()
         shipped_length = model.max_seq_length
         model.max_seq_length = min(settings.max_length, shipped_length or settings.max_length)
+        reference = frozen_encode(model, bf16=settings.bf16) if settings.anchor else None
         if settings.trainable_layers is not None:
-            _freeze_lower_layers(model, settings.trainable_layers)
-        reports = [_train_stage(model, stage, watch=watch, scratch=Path(scratch)) for stage in ready]
+            freeze_lower_layers(model, settings.trainable_layers)
+        low_rank = LowRank(model, rank=settings.lora_rank) if settings.lora_rank is not None else None
+        changing = low_rank.names if low_rank is not None else learning(model)
+        base = snapshot(model, changing) if settings.keep < 1 or aside else {}
+        reports = [
+            _train_stage(model, stage, watch=watch, scratch=Path(scratch), reference=reference) for stage in ready
+        ]
+        if low_rank is not None:
+            low_rank.merge()
         _check_weights(model)
+        pool = make_pool(aside, [graded for stage in stages for graded in stage.lists], seed=settings.seed)
+        unseen, keep = keep_best(model, base=base, pool=pool, settings=settings, poll=watch.poll)
         model.max_seq_length = shipped_length
         _save(model, output)
-    return _report(reports, seconds=watch.seconds)
+    return _report(reports, seconds=watch.seconds, unseen=unseen, keep=keep)
+
+
+def _put_aside(
+    stages: Sequence[TrainingStage], settings: TrainingSettings
+) -> tuple[list[TrainingStage], list[GradedList]]:
+    if not settings.unseen_share:
+        return list(stages), []
+    everything = [graded for stage in stages for graded in stage.lists]
+    _, aside = split_unseen(
+        everything, share=settings.unseen_share, seed=settings.seed, relevant_from=settings.relevant_from
+    )
+    ids = {id(graded) for graded in aside}  # one list in two stages is on one side: it asks the same
+    kept = [replace(stage, lists=tuple(graded for graded in stage.lists if id(graded) not in ids)) for stage in stages]
+    return kept, aside
 
 
 def _prepare(stage: TrainingStage, settings: TrainingSettings, *, seed: int) -> _Stage:
@@ -107,13 +154,23 @@ def _check_not_empty(stages: Sequence[_Stage], *, n_lists: int) -> None:
     )
 
 
-def _train_stage(model: SentenceTransformer, stage: _Stage, *, watch: Watch, scratch: Path) -> StageReport:
+def _train_stage(
+    model: SentenceTransformer, stage: _Stage, *, watch: Watch, scratch: Path, reference: Encode | None
+) -> StageReport:
     settings, prepared = stage.settings, stage.prepared
     before = len(watch.losses)
+    skipped = Counter(prepared.skipped)
     if prepared.lists:
-        loss = make_loss(settings.loss, temperature=settings.temperature, relevant_from=settings.relevant_from)
-        batch_loss = BatchLoss(model, loss, margin=settings.in_batch_margin, losses=watch.losses)
+        loss = make_loss(
+            settings.loss,
+            temperature=settings.temperature,
+            relevant_from=settings.relevant_from,
+            max_grade=settings.max_grade,
+            generator=torch.Generator().manual_seed(settings.seed),
+        )
+        batch_loss = BatchLoss(model, loss, settings, losses=watch.losses, reference=reference)
         run_stage(batch_loss, prepared.lists, settings, watch=watch, scratch=scratch)
+        skipped["nothing to compare with in any batch"] = len(prepared.lists) - len(batch_loss.compared)
     losses = watch.losses[before:]
     last_epoch = losses[-max(1, len(losses) // settings.epochs) :]
     kept = [passage for entry in prepared.lists for passage in entry.kept]
@@ -126,12 +183,14 @@ def _train_stage(model: SentenceTransformer, stage: _Stage, *, watch: Watch, scr
         n_passages=len(kept),
         n_positives=sum(is_positive(passage, settings) for passage in kept),
         n_hard_negatives=sum(is_negative(passage) for passage in kept),
-        skipped_lists=prepared.skipped,
+        skipped_lists=dict(+skipped),
         cut_passages=prepared.cut_passages,
     )
 
 
-def _report(reports: Sequence[StageReport], *, seconds: float) -> TrainingReport:
+def _report(
+    reports: Sequence[StageReport], *, seconds: float, unseen: Mapping[str, float], keep: float
+) -> TrainingReport:
     trained = [report for report in reports if report.steps]
     skipped: Counter[str] = Counter()
     for report in reports:
@@ -148,20 +207,9 @@ def _report(reports: Sequence[StageReport], *, seconds: float) -> TrainingReport
         cut_passages=sum(report.cut_passages for report in reports),
         stages=tuple(report.name for report in trained),
         by_stage=tuple(reports),
+        unseen=unseen,
+        keep=keep,
     )
-
-
-def _freeze_lower_layers(model: SentenceTransformer, trainable: int) -> None:
-    first = model[0]
-    stacks = [module for module in first.modules() if isinstance(module, nn.ModuleList)]
-    if not stacks:  # static embeddings, for one: there is nothing below to freeze
-        return
-    layers = max(stacks, key=len)
-    for parameter in first.parameters():
-        parameter.requires_grad_(False)
-    for layer in list(layers)[-trainable:]:
-        for parameter in layer.parameters():
-            parameter.requires_grad_(True)
 
 
 def _check_weights(model: SentenceTransformer) -> None:

@@ -9,6 +9,9 @@ from retriever.types import GradedList, LabelledPassage, TrainingSettings
 IRRELEVANT_BELOW = 0.5
 """A grade below this is a negative: grade 0, or an expected grade that rounds to it. Our choice."""
 
+TWO_SIDED_LOSSES = frozenset({"sum_marginal", "infonce", "rand1", "joint", "lse_pair"})
+"""The losses that know positives and negatives only; the others compare any two grades."""
+
 
 @dataclass(frozen=True, slots=True)
 class TrainingList:
@@ -63,10 +66,13 @@ def is_negative(passage: LabelledPassage) -> bool:
 def prepare_lists(
     lists: Sequence[GradedList], settings: TrainingSettings, *, one_positive: bool = False
 ) -> PreparedLists:
-    """The lists with a positive and something to compare it with, cut to list_size; the rest is counted by reason.
+    """The lists that the loss can learn from, cut to list_size; the rest is counted by reason.
 
-    A list without a negative of its own stays when in-batch negatives are on and another list is there to give some.
-    Cutting keeps half the room for positives, surest first, and fills with the other passages in the order given.
+    The losses of TWO_SIDED_LOSSES need a positive and a negative, the others two different grades. A list with a
+    positive and nothing below it stays when in-batch negatives are on and another list is there to give some.
+    Cutting keeps half the room for positives, surest first, and fills with passages of the other side in the order
+    given: negatives, or for the losses that compare grades whatever is graded lower. Without a positive whatever is
+    graded above the list's lowest takes its place.
     one_positive keeps of a list's positives only the highest, of these the surest, of these the first; the others are
     neither trained on nor ever negatives, and do not count as cut.
     Raises: ValueError for a passage twice in a list or a grade above max_grade.
@@ -76,12 +82,12 @@ def prepare_lists(
     cut = 0
     for graded in lists:
         _check(graded, settings)
-        reason = _reason_to_skip(graded, settings)
+        passages = _with_one_positive(graded.passages, settings) if one_positive else graded.passages
+        kept = _cut(passages, settings)
+        reason = _reason_to_skip(graded, kept, settings)
         if reason:
             skipped[reason] += 1
             continue
-        passages = _with_one_positive(graded.passages, settings) if one_positive else graded.passages
-        kept = _cut(passages, settings)
         cut += len(passages) - len(kept)
         positives = [passage for passage in graded.passages if is_positive(passage, settings)]
         spared = [passage for passage in graded.passages if not is_negative(passage)]
@@ -94,10 +100,10 @@ def prepare_lists(
                 spared=passage_names(spared),
             )
         )
-    if len({entry.key for entry in prepared}) < 2:
-        alone = [entry for entry in prepared if not any(is_negative(passage) for passage in entry.kept)]
+    if len({entry.key for entry in prepared}) < 2:  # nobody to borrow a negative from
+        alone = [entry for entry in prepared if not _teaches_alone(entry.kept, settings)]
         if alone:
-            skipped["no negative"] += len(alone)
+            skipped[_nothing_below(settings)] += len(alone)
             prepared = [entry for entry in prepared if entry not in alone]
     return PreparedLists(lists=tuple(prepared), skipped=dict(skipped), cut_passages=cut)
 
@@ -170,37 +176,57 @@ def _check(graded: GradedList, settings: TrainingSettings) -> None:
             )
 
 
-def _reason_to_skip(graded: GradedList, settings: TrainingSettings) -> str | None:
+def _reason_to_skip(graded: GradedList, kept: Sequence[LabelledPassage], settings: TrainingSettings) -> str | None:
     if not graded.passages:
         return "empty list"
     if not graded.query.strip():
         return "empty query"
-    if not any(is_positive(passage, settings) for passage in graded.passages):
+    has_positive = any(is_positive(passage, settings) for passage in kept)
+    if settings.loss in TWO_SIDED_LOSSES and not has_positive:
         return "no positive"
-    if not settings.in_batch_negatives and not any(is_negative(passage) for passage in graded.passages):
-        return "no negative"
-    return None
+    if _teaches_alone(kept, settings) or (settings.in_batch_negatives and has_positive):
+        return None
+    return _nothing_below(settings)
+
+
+def _teaches_alone(kept: Sequence[LabelledPassage], settings: TrainingSettings) -> bool:
+    if settings.loss in TWO_SIDED_LOSSES:
+        return any(is_positive(passage, settings) for passage in kept) and any(is_negative(each) for each in kept)
+    return len({passage.grade for passage in kept}) > 1
+
+
+def _nothing_below(settings: TrainingSettings) -> str:
+    return "no negative" if settings.loss in TWO_SIDED_LOSSES else "all grades equal"
 
 
 def _with_one_positive(
     passages: tuple[LabelledPassage, ...], settings: TrainingSettings
 ) -> tuple[LabelledPassage, ...]:
     positives = [passage for passage in passages if is_positive(passage, settings)]
-    best = max(positives, key=lambda passage: (passage.grade, passage.weight))
+    best = max(positives, key=lambda passage: (passage.grade, passage.weight), default=None)
     return tuple(passage for passage in passages if passage is best or not is_positive(passage, settings))
 
 
 def _cut(passages: tuple[LabelledPassage, ...], settings: TrainingSettings) -> tuple[LabelledPassage, ...]:
     if len(passages) <= settings.list_size:
         return passages
-    positions = range(len(passages))
-    positives = [at for at in positions if is_positive(passages[at], settings)]
-    surest = sorted(positives, key=lambda at: (-passages[at].weight, at))
-    negatives = [at for at in positions if is_negative(passages[at])]
-    room = max(settings.list_size - len(negatives), settings.list_size // 2)
+    upper, lower = _two_sides(passages, settings)
+    surest = sorted(upper, key=lambda at: (-passages[at].weight, at))
+    room = max(settings.list_size - len(lower), settings.list_size // 2)
     kept = surest[:room]
-    kept += negatives[: settings.list_size - len(kept)]
+    kept += lower[: settings.list_size - len(kept)]
     return tuple(passages[at] for at in sorted(kept))
+
+
+def _two_sides(passages: Sequence[LabelledPassage], settings: TrainingSettings) -> tuple[list[int], list[int]]:
+    """Positions of what is to be lifted and of what it is compared with."""
+    positions = range(len(passages))
+    upper = [at for at in positions if is_positive(passages[at], settings)]
+    if settings.loss in TWO_SIDED_LOSSES:
+        return upper, [at for at in positions if is_negative(passages[at])]
+    lowest = min(passage.grade for passage in passages)
+    upper = upper or [at for at in positions if passages[at].grade > lowest]
+    return upper, [at for at in positions if at not in set(upper)]
 
 
 def _related(entry: TrainingList, other: TrainingList) -> bool:
