@@ -126,13 +126,15 @@ class TrainingSettings:
     weight_decay: AdamW's. in_batch_negatives: other queries' passages count as negatives when they score below the
     query's weakest positive by in_batch_margin (relative, in [0, 1)). trainable_layers: how many of the last
     transformer layers learn; None is all of them and the embeddings, as it is for a model without layers.
-    gradient_chunk: texts encoded at a time with gradients (GradCache, arXiv 2101.06983); None encodes a batch at once.
-    lora_rank: trains low-rank updates of the attention weights (LoRA, by peft) and merges them; None trains the weights.
-    anchor: weight of the anchored term beside the loss, 0 for none. anchor_temperature: β' of that term, where a score's
-    change against the base model is divided by it. keep: the part of the weights' change that is kept, in (0, 1]: the
-    result lies on the line from the base to the trained model (Wortsman et al., arXiv 2109.01903). unseen_share: part of
-    the lists, in [0, 0.5], put aside with all their relevant passages; if it is above 0 the most of `keep` and of its
-    halves that is not worse than the base on them is chosen. bf16: autocast on the CPU or GPU.
+    gradient_chunk: texts encoded at a time with gradients (GradCache, arXiv 2101.06983): memory holds so many, for a
+    second forward pass; None encodes a batch at once. lora_rank: low-rank updates of the linear weights of the layers
+    that learn (LoRA, by peft), merged at the end; they need about ten times the learning_rate. None trains the weights.
+    anchor: weight of the anchored term beside the loss, 0 for none. anchor_temperature: β' of that term, by which a
+    score's change against the base model is divided. keep: the part of the weights' change that is kept, in (0, 1]: the
+    result lies on the line from the base to the trained model (Wortsman et al., arXiv 2109.01903). unseen_share: part
+    of the lists, in [0, 0.5], put aside with all their relevant passages and not trained on; if it is above 0, of keep,
+    a half and a quarter of it the one is taken that ranks them best, see `training.train`. bf16: autocast to bfloat16
+    on the CPU or GPU.
     Three is our choice, for speed: on 110 queries of MSRD train, BM25's top 30 of 150 dev queries, reordered, went
     from nDCG@10 .774 to .803 with three layers and .808 with all (one seed each).
 
