@@ -3,6 +3,7 @@
 RetrieverError
 ├── ModelNotFound       no model folder there
 ├── ModelCorrupt        a model folder that is not what it should be
+├── BackendRefused      this machine or model cannot be encoded with in that way; torch can
 ├── IndexMismatch       an index that does not fit its files, or the vectors asked of it
 ├── EmptyTrainingSet    nothing to learn from
 ├── TrainingDiverged    the loss or the weights are no longer numbers
@@ -28,6 +29,10 @@ class ModelNotFound(RetrieverError):
 
 class ModelCorrupt(RetrieverError):
     """A model folder is damaged or is not the model it should be."""
+
+
+class BackendRefused(RetrieverError):
+    """A way of encoding does not work for this model or machine, or gives other vectors; torch does it instead."""
 
 
 class IndexMismatch(RetrieverError):

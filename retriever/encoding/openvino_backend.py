@@ -1,0 +1,174 @@
+"""Encoding with OpenVINO on the CPU, in float32 or bf16: the loaded model converted as it is, tokens to unit vector.
+
+Tokens come from the model's own tokeniser. What cannot be converted, or does not give the same vectors afterwards, is
+refused with the reason; whoever asked uses torch then. Nothing is kept on disk: converting takes seconds, once for
+each build of an index, and the converted model is as large as the model.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import queue
+import threading
+import warnings
+from collections.abc import Callable, Iterable, Sequence
+
+import numpy as np
+import openvino
+import torch
+from sentence_transformers import SentenceTransformer
+from sentence_transformers.base.modules import Router, Transformer
+from torch import Tensor, nn
+
+from retriever.encoding.backend import BackendName, Role, Vectors
+from retriever.encoding.torch_backend import TorchBackend
+from retriever.errors import BackendRefused
+from retriever.quiet import quiet_transformers
+
+BATCH = 16
+PARITY = 0.999
+"""The least cosine between a vector and torch's float32 vector of the same text: the issue's bound."""
+
+_INPUTS = ("input_ids", "attention_mask", "token_type_ids")
+_TRIED_ON = (
+    "x",
+    "Which of two sorted streams is read first when they are merged lazily?",
+    "A loaf that stays flat mostly has a starter that is too young or was fed too long ago to make gas. " * 12,
+    "12,5 % — ¿qué? 日本語 🙂",
+    "",
+)
+
+
+class OpenVinoBackend:
+    """A converted model with a queue of requests; one caller at a time, the others wait."""
+
+    def __init__(self, model: SentenceTransformer, *, bf16: bool = False) -> None:
+        """Converts, compiles and tries the model.
+
+        Raises: BackendRefused when it cannot be converted, or gives other vectors than torch.
+        """
+        self._model = model
+        self._bf16 = bf16
+        self._compiled, self._inputs = _compile(model, bf16=bf16)
+        self._lock = threading.Lock()
+        self._check()
+
+    @property
+    def name(self) -> BackendName:
+        """Which backend it is."""
+        return "openvino-bf16" if self._bf16 else "openvino"
+
+    @property
+    def batch_size(self) -> int:
+        """Texts a batch."""
+        return BATCH
+
+    def embed(self, batches: Iterable[Sequence[str]], *, role: Role, sink: Callable[[int, Vectors], None]) -> None:
+        """Vectors of the batches, as they are finished; see `Backend`."""
+        with self._lock:
+            finished: queue.SimpleQueue[tuple[int, Vectors]] = queue.SimpleQueue()
+            requests = openvino.AsyncInferQueue(self._compiled)
+            requests.set_callback(lambda request, number: finished.put((number, _result(request))))
+            prompt = _prompt(self._model, role)
+            started = delivered = 0
+            try:
+                for number, batch in enumerate(batches):
+                    features = self._model.preprocess(list(batch), prompt=prompt, task=role)
+                    requests.start_async({name: features[name].numpy() for name in self._inputs}, number)
+                    started += 1
+                    while not finished.empty():
+                        sink(*finished.get())
+                        delivered += 1
+            finally:
+                requests.wait_all()
+            while not finished.empty():
+                sink(*finished.get())
+                delivered += 1
+            if delivered != started:
+                raise BackendRefused(f"openvino finished {delivered} of {started} batches")
+
+    def _check(self) -> None:
+        ours, theirs = (_all(backend) for backend in (self, TorchBackend(self._model)))
+        worst = float((ours * theirs).sum(axis=1).min())
+        if not worst >= PARITY:
+            raise BackendRefused(
+                f"openvino gives other vectors than torch: cosine {worst:.5f}, at least {PARITY} needed"
+            )
+
+
+def _all(backend: OpenVinoBackend | TorchBackend) -> Vectors:
+    found: dict[int, Vectors] = {}
+    # Both a padded batch and texts alone: a traced shape that was kept as a constant shows in one of them.
+    backend.embed([_TRIED_ON, _TRIED_ON[:1], _TRIED_ON[2:3]], role="document", sink=found.__setitem__)
+    return np.concatenate([found[number] for number in sorted(found)])
+
+
+class _Whole(nn.Module):
+    """Every module of the model and the normalisation, with tensors in and out."""
+
+    def __init__(self, model: SentenceTransformer, inputs: Sequence[str]) -> None:
+        super().__init__()
+        self._steps = nn.ModuleList(model.children())
+        self._inputs = tuple(inputs)
+
+    def forward(self, *tensors: Tensor) -> Tensor:
+        features: dict[str, Tensor] = dict(zip(self._inputs, tensors, strict=True))
+        for step in self._steps:
+            features = step(features)
+        return nn.functional.normalize(features["sentence_embedding"], p=2, dim=1)
+
+
+def _compile(model: SentenceTransformer, *, bf16: bool) -> tuple[openvino.CompiledModel, tuple[str, ...]]:
+    kind = type(model[0]).__name__
+    if not isinstance(model[0], Transformer) or any(isinstance(part, Router) for part in model.modules()):
+        raise BackendRefused(f"openvino runs plain transformer encoders only; this model begins with {kind}")
+    if model.device.type != "cpu":
+        raise BackendRefused(f"openvino runs on the CPU; this model is on {model.device.type}")
+    example = model.preprocess(list(_TRIED_ON[:3]), task="document")
+    tensors = {name: value for name, value in example.items() if isinstance(value, Tensor)}
+    if not {"input_ids", "attention_mask"} <= tensors.keys() <= set(_INPUTS):
+        raise BackendRefused(f"openvino gets {', '.join(_INPUTS)}; this model takes {', '.join(tensors)}")
+    if model.truncate_dim is not None:
+        raise BackendRefused("openvino gives whole vectors; this model cuts its own")
+    inputs = tuple(name for name in _INPUTS if name in tensors)
+    traced = logging.getLogger("openvino")
+    level = traced.level
+    traced.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings(), quiet_transformers(), torch.inference_mode(False), torch.no_grad():
+            warnings.simplefilter("ignore")  # the tracer warns of every shape that it reads
+            converted = openvino.convert_model(
+                _Whole(model.eval(), inputs), example_input=tuple(tensors[name] for name in inputs)
+            )
+        for place, name in zip(converted.inputs, inputs, strict=True):
+            place.get_tensor().set_names({name})
+        return openvino.Core().compile_model(converted, "CPU", _settings(bf16=bf16)), inputs
+    except Exception as exc:  # the converter raises whatever its thirty front-end passes raise
+        raise BackendRefused(f"openvino cannot convert this model ({kind}): {_first_line(exc)}") from exc
+    finally:
+        traced.setLevel(level)
+
+
+def _settings(*, bf16: bool) -> dict[str, str | int]:
+    affinity = getattr(os, "sched_getaffinity", None)
+    return {
+        "PERFORMANCE_HINT": "THROUGHPUT",
+        "INFERENCE_PRECISION_HINT": "bf16" if bf16 else "f32",
+        "INFERENCE_NUM_THREADS": len(affinity(0)) if affinity is not None else (os.cpu_count() or 1),
+    }
+
+
+def _prompt(model: SentenceTransformer, role: Role) -> str | None:
+    """What sentence-transformers' encode_query or encode_document puts before a text."""
+    names = ("query",) if role == "query" else ("document", "passage", "corpus")
+    name = next((name for name in names if name in model.prompts), model.default_prompt_name)
+    return None if name is None else model.prompts[name]
+
+
+def _result(request: openvino.InferRequest) -> Vectors:
+    return np.array(request.get_output_tensor(0).data, dtype=np.float32)
+
+
+def _first_line(exc: Exception) -> str:
+    return next((line.strip() for line in str(exc).splitlines() if line.strip()), type(exc).__name__)[:200]
