@@ -1,9 +1,13 @@
-"""Measuring a model on human-judged queries, beside the live one, with the looks counted and the gate asked."""
+"""Measuring a model on human-judged queries, beside the live one, with the looks counted and the gate asked.
+
+What was found is stored here; how it is shown is in `evaluation_views`.
+"""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy.orm import Session
@@ -11,18 +15,33 @@ from sqlalchemy.orm import Session
 from annotator.types import Criterion
 from app.bootstrap import Workspace
 from app.errors import NothingToDo
-from app.services.indexing import Progress, ensure_dense_index, model_path
-from app.services.views import DifferenceView, EvaluationView, MeasureView, QueryChange
+from app.services.evaluation_views import evaluation_view, largest_changes
+from app.services.indexing import Progress
+from app.services.regression import outcome_of, rank_of
+from app.services.retrievers import open_retriever
+from app.services.views import EvaluationView
 from db.enums import Split
 from db.models import Evaluation, ModelVersion
 from db.queries import training as training_queries
+from db.queries.evaluating import count_trained_labels
 from db.queries.registry import get_live, get_model_or_raise, lock_live
-from retriever.types import Comparison, Difference, GateVerdict
+from db.queries.regression import CheckRecord, list_checks
+from retriever.types import Comparison, Difference, GateVerdict, Hit, QueryMeasures
 from retriever.types import Evaluation as Measured
 
 DEPTH = 100
-GATE_MEASURE = "nDCG@10"
-_CHANGES_SHOWN = 10
+TOP = 10
+
+
+@dataclass(frozen=True, slots=True)
+class _Judged:
+    """What people judged in a split, and what the training knew of it; ids from outside."""
+
+    qrels: dict[str, dict[str, int]]
+    texts: dict[str, str]
+    positives: set[str]
+    n_labels: dict[str, int]
+    checks: list[CheckRecord]
 
 
 def run_evaluation(
@@ -40,7 +59,7 @@ def run_evaluation(
     """Evaluates a model on what people judged in a split and stores it; returns the evaluation's id.
 
     With a baseline both are measured, compared by query, and the gate decides; that is one look at the held-out set.
-    `label_set_ids` are those the model was trained on: they tell seen queries from unseen ones (methods, section 7).
+    `label_set_ids` are those the models were trained on: they tell seen queries from unseen ones (methods, section 7).
     `on_record` writes what must be stored together with the evaluation or not at all.
 
     Raises:
@@ -48,44 +67,62 @@ def run_evaluation(
     """
     from retriever.evaluation import compare, evaluate
     from retriever.gate import decide
+    from retriever.slices import by_length, by_relevant, by_training_labels, seen_queries
 
-    with workspace.sessions.read() as session:
-        rows = training_queries.list_human_judgements(session, split=split, criterion=criterion)
-        positives = training_queries.list_trained_positives(
-            session, label_set_ids=label_set_ids or [], relevant_from=workspace.settings.relevant_from
-        )
     relevant_from = workspace.settings.relevant_from
-    qrels: dict[str, dict[str, int]] = {}
-    texts: dict[str, str] = {}
-    for query_id, text, passage_id, grade in rows:
-        qrels.setdefault(query_id, {})[passage_id] = grade
-        texts[query_id] = text
-    if not any(grade >= relevant_from for judged in qrels.values() for grade in judged.values()):
-        raise NothingToDo(
-            f"no query of the {split} split has a passage that people graded {relevant_from} or more",
-            user_message=f"Nothing to measure on: no {split} question has a passage that people judged relevant.",
-        )
-    qrels_hash = _hash_qrels(qrels)
+    judged = _judged(workspace, split=split, criterion=criterion, label_set_ids=label_set_ids or [])
+    qrels, texts, checks = judged.qrels, judged.texts, judged.checks
+    seen = seen_queries(qrels, judged.positives, relevant_from=relevant_from)
 
-    def measure(version: ModelVersion) -> Measured:
-        run = _rank(workspace, version, texts, progress=progress, should_cancel=should_cancel)
-        return evaluate(run, qrels, relevant_from=relevant_from)
+    def rank(version: ModelVersion) -> dict[str, list[Hit]]:
+        retriever = open_retriever(workspace, version, build=True, progress=progress, should_cancel=should_cancel)
+        wanted = {**{check.query_key: check.query for check in checks}, **texts}
+        return dict(zip(wanted, retriever.search(list(wanted.values()), DEPTH), strict=True))
 
-    measured = measure(model)
+    found = rank(model)
+    measured = evaluate(found, qrels, relevant_from=relevant_from)
+    before: dict[str, list[Hit]] | None = None
     comparison: Comparison | None = None
     verdict: GateVerdict | None = None
     if baseline is not None:
-        seen = {
-            query_id
-            for query_id, judged in qrels.items()
-            if any(grade >= relevant_from and passage in positives for passage, grade in judged.items())
-        }
-        comparison = compare(measure(baseline), measured, seen_query_ids=seen)
+        before = rank(baseline)
+        comparison = compare(
+            evaluate(before, qrels, relevant_from=relevant_from),
+            measured,
+            seen_query_ids=seen,
+            described={
+                **by_length(texts),
+                **by_relevant(qrels, relevant_from=relevant_from),
+                **by_training_labels(qrels, judged.n_labels, relevant_from=relevant_from),
+            },
+        )
+    results = [
+        _result(check, candidate=rank_of(check, found), baseline=None if before is None else rank_of(check, before))
+        for check in checks
+    ]
+    per_query = [
+        _query_entry(
+            entry,
+            old,
+            text=texts[entry.query_id],
+            judged=qrels[entry.query_id],
+            n_relevant=sum(grade >= relevant_from for grade in qrels[entry.query_id].values()),
+            seen=entry.query_id in seen,
+            ranked=(found[entry.query_id], None if before is None else before[entry.query_id]),
+        )
+        for entry, old in _side_by_side(measured, comparison)
+    ]
     with workspace.sessions.begin() as session:
         lock_live(session)  # one at a time from here: two evaluations must not take the same look
         looks = training_queries.count_looks(session, split=split, criterion=criterion)
         if comparison is not None:
-            verdict = decide(comparison, margin=workspace.settings.gate_margin, looks=looks)
+            verdict = decide(
+                comparison,
+                rule=workspace.settings.gate_rule,
+                margin=workspace.settings.gate_margin,
+                looks=looks,
+                regression=outcome_of(results),
+            )
         run = training_queries.get_run_of_model(session, model.id)
         row = Evaluation(
             model_version_id=model.id,
@@ -93,13 +130,18 @@ def run_evaluation(
             label_set_id=None if run is None else run.label_set_id,
             split=split,
             criterion=criterion,
-            qrels_hash=qrels_hash,
+            qrels_hash=_hash_qrels(qrels),
             look=looks + (baseline is not None),
             n_queries=measured.n_queries,
             n_judgements=measured.n_judgements,
             measures={**measured.measures, "unjudged@10": measured.unjudged_at_10},
-            comparison={} if comparison is None else _store_comparison(comparison),
-            per_query=_per_query(measured, comparison, texts),
+            comparison={
+                **({} if comparison is None else _store_comparison(comparison)),
+                "changes": largest_changes(per_query),
+                "n_to_judge": sum(len(entry["to_judge"]) for entry in per_query),
+                "regression": results,
+            },
+            per_query=per_query,
             gate_passed=None if verdict is None else verdict.passed,
             gate_reasons=[] if verdict is None else list(verdict.reasons),
             created_at=workspace.now(),
@@ -111,6 +153,28 @@ def run_evaluation(
         return row.id
 
 
+def _judged(workspace: Workspace, *, split: Split, criterion: Criterion, label_set_ids: list[int]) -> _Judged:
+    relevant_from = workspace.settings.relevant_from
+    with workspace.sessions.read() as session:
+        rows = training_queries.list_human_judgements(session, split=split, criterion=criterion)
+        positives = training_queries.list_trained_positives(
+            session, label_set_ids=label_set_ids, relevant_from=relevant_from
+        )
+        n_labels = count_trained_labels(session, label_set_ids=label_set_ids)
+        checks = list_checks(session)
+    qrels: dict[str, dict[str, int]] = {}
+    texts: dict[str, str] = {}
+    for query_id, text, passage_id, grade in rows:
+        qrels.setdefault(query_id, {})[passage_id] = grade
+        texts[query_id] = text
+    if not any(grade >= relevant_from for judged in qrels.values() for grade in judged.values()):
+        raise NothingToDo(
+            f"no query of the {split} split has a passage that people graded {relevant_from} or more",
+            user_message=f"Nothing to measure on: no {split} question has a passage that people judged relevant.",
+        )
+    return _Judged(qrels=qrels, texts=texts, positives=positives, n_labels=n_labels, checks=checks)
+
+
 def _hash_qrels(qrels: Mapping[str, Mapping[str, int]]) -> str:
     digest = hashlib.sha256()
     # In Python's order: each database sorts text by rules of its own.
@@ -118,23 +182,6 @@ def _hash_qrels(qrels: Mapping[str, Mapping[str, int]]) -> str:
         for passage_id, grade in sorted(judged.items()):
             digest.update(f"{query_id}\t{passage_id}\t{grade}\n".encode())
     return digest.hexdigest()
-
-
-def _rank(
-    workspace: Workspace,
-    model: ModelVersion,
-    texts: Mapping[str, str],
-    *,
-    progress: Progress | None,
-    should_cancel: Callable[[], bool] | None,
-) -> dict[str, Any]:
-    from retriever.dense_index import DenseIndex
-    from retriever.encoder import Encoder
-
-    index = DenseIndex.open(ensure_dense_index(workspace, model, progress=progress, should_cancel=should_cancel))
-    encoder = Encoder.load(model_path(workspace, model), max_length=workspace.settings.max_length)
-    hits = index.search(encoder.encode(list(texts.values())), DEPTH)
-    return dict(zip(texts, hits, strict=True))
 
 
 def _store_comparison(comparison: Comparison) -> dict[str, Any]:
@@ -157,71 +204,51 @@ def _store_difference(difference: Difference) -> dict[str, float]:
     }
 
 
-def _per_query(measured: Measured, comparison: Comparison | None, texts: Mapping[str, str]) -> list[dict[str, Any]]:
-    before = {} if comparison is None else {q.query_id: dict(q.values) for q in comparison.baseline.per_query}
-    return [
-        {
-            "query_id": entry.query_id,
-            "text": texts[entry.query_id],
-            "candidate": dict(entry.values),
-            "baseline": before.get(entry.query_id),
-        }
-        for entry in measured.per_query
+def _result(check: CheckRecord, *, candidate: int | None, baseline: int | None) -> dict[str, Any]:
+    """A check with the ranks it got; a rank of None is beyond what was searched, or no baseline was there."""
+    return {
+        "id": check.id,
+        "query": check.query,
+        "passage_id": check.passage_key,
+        "title": check.title,
+        "deepest_rank": check.deepest_rank,
+        "candidate": candidate,
+        "baseline": baseline,
+    }
+
+
+def _side_by_side(
+    measured: Measured, comparison: Comparison | None
+) -> list[tuple[QueryMeasures, QueryMeasures | None]]:
+    before = {} if comparison is None else {entry.query_id: entry for entry in comparison.baseline.per_query}
+    return [(entry, before.get(entry.query_id)) for entry in measured.per_query]
+
+
+def _query_entry(
+    entry: QueryMeasures,
+    old: QueryMeasures | None,
+    *,
+    text: str,
+    judged: Mapping[str, int],
+    n_relevant: int,
+    seen: bool,
+    ranked: tuple[Sequence[Hit], Sequence[Hit] | None],
+) -> dict[str, Any]:
+    """One query as it is stored. to_judge: [passage id, [rank, score] or None by the model, by the baseline]."""
+    tops = [
+        {hit.passage_id: [hit.rank, round(hit.score, 6)] for hit in hits or () if hit.rank <= TOP} for hits in ranked
     ]
-
-
-def evaluation_view(session: Session, row: Evaluation) -> EvaluationView:
-    """A stored evaluation as screens show it."""
-    baseline = None if row.baseline_model_id is None else get_model_or_raise(session, row.baseline_model_id)
-    before: Mapping[str, float] = row.comparison.get("baseline", {})
-    changes = [
-        QueryChange(
-            query_id=entry["query_id"],
-            text=entry["text"],
-            baseline=entry["baseline"][GATE_MEASURE],
-            candidate=entry["candidate"][GATE_MEASURE],
-        )
-        for entry in row.per_query
-        if entry["baseline"] is not None and entry["baseline"][GATE_MEASURE] != entry["candidate"][GATE_MEASURE]
-    ]
-    changes.sort(key=lambda change: change.baseline - change.candidate)
-    return EvaluationView(
-        id=row.id,
-        model=get_model_or_raise(session, row.model_version_id).name,
-        baseline=None if baseline is None else baseline.name,
-        split=row.split,
-        look=row.look,
-        n_queries=row.n_queries,
-        n_judgements=row.n_judgements,
-        measures=_measures(row.measures, row.n_queries),
-        baseline_measures=_measures(before, row.n_queries),
-        differences=tuple(
-            DifferenceView(
-                measure=measure,
-                slice=name,
-                baseline=before.get(measure) if name == "all" else None,
-                candidate=row.measures.get(measure) if name == "all" else None,
-                mean=stored["mean"],
-                low=stored["low"],
-                high=stored["high"],
-                p_value=stored["p"],
-                n_queries=int(stored["n"]),
-            )
-            for name, differences in row.comparison.get("slices", {}).items()
-            for measure, stored in differences.items()
-        ),
-        better=tuple(change for change in changes if change.candidate > change.baseline)[:_CHANGES_SHOWN],
-        worse=tuple(change for change in reversed(changes) if change.candidate < change.baseline)[:_CHANGES_SHOWN],
-        unjudged_at_10=row.measures["unjudged@10"],
-        baseline_unjudged_at_10=before.get("unjudged@10"),
-        gate_passed=row.gate_passed,
-        gate_reasons=tuple(row.gate_reasons),
-        created_at=row.created_at,
-    )
-
-
-def _measures(values: Mapping[str, float], n: int) -> tuple[MeasureView, ...]:
-    return tuple(MeasureView(name, value, n) for name, value in values.items() if name != "unjudged@10")
+    unjudged = sorted({passage for top in tops for passage in top} - judged.keys())
+    return {
+        "query_id": entry.query_id,
+        "text": text,
+        "candidate": dict(entry.values),
+        "baseline": None if old is None else dict(old.values),
+        "n_relevant": n_relevant,
+        "seen": seen,
+        "unjudged": [entry.unjudged_at_10, None if old is None else old.unjudged_at_10],
+        "to_judge": [[passage, *(top.get(passage) for top in tops)] for passage in unjudged],
+    }
 
 
 def evaluate_model(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy.orm import Session
 
-from app.services.evaluating import evaluation_view
+from app.services.evaluation_views import evaluation_view
 from app.services.views import ModelView
 from db.enums import Split
 from db.models import LabelSet, ModelVersion

@@ -73,6 +73,19 @@ class QueryChange:
 
 
 @dataclass(frozen=True, slots=True)
+class CheckResult:
+    """What a regression check found: its passage's rank, None where it was not found or there was no such model."""
+
+    id: int
+    query: str
+    passage_id: str
+    title: str
+    deepest_rank: int
+    candidate: int | None
+    baseline: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class EvaluationView:
     id: int
     model: str
@@ -91,6 +104,8 @@ class EvaluationView:
     gate_passed: bool | None
     gate_reasons: tuple[str, ...]
     created_at: datetime
+    n_to_judge: int = 0
+    checks: tuple[CheckResult, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
