@@ -99,7 +99,8 @@ def _recipe(seed: int) -> dict[str, object]:
     return {"speed": "full", "seed": seed}
 
 
-def _seed_of(run: RunView) -> str:
+def seed_of(run: RunView) -> str:
+    """The seed that a run was made with."""
     training = run.settings["training"]
     return str(training["seed"]) if isinstance(training, Mapping) else ""
 
@@ -108,11 +109,11 @@ def rows_of(report: SimulationReport) -> Iterator[list[str]]:
     """The simulation as rows: seed, slice, measure, base, retrained, difference, interval, n."""
     for run in report.runs:
         if run.evaluation is None:
-            yield [_seed_of(run), str(run.status), run.message, "", "", "", "", ""]
+            yield [seed_of(run), str(run.status), run.message, "", "", "", "", ""]
             continue
         for d in run.evaluation.differences:
             yield [
-                _seed_of(run),
+                seed_of(run),
                 d.slice,
                 d.measure,
                 "" if d.baseline is None else f"{d.baseline:.4f}",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -35,10 +35,11 @@ class Work:
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """A finished model folder's vector length, and what its training used and did."""
+    """A finished model folder's vector length, what its training used and did, and what people must know of it."""
 
     dim: int
     report: dict[str, Any]
+    remark: str = ""
 
 
 def make_model(workspace: Workspace, work: Work, output: Path) -> Made:
@@ -55,7 +56,14 @@ def make_model(workspace: Workspace, work: Work, output: Path) -> Made:
     )
     there = {stage.name for stage in work.stages}
     left_out = [name for name in stage_names(work.recipe.curriculum) if name not in there]
-    return Made(made.dim, {**made.report, "left_out_stages": left_out})
+    return Made(made.dim, {**made.report, "left_out_stages": left_out}, _remark(made.report))
+
+
+def _remark(report: Mapping[str, Any]) -> str:
+    if report["keep"] > 0:
+        return ""
+    n = int(report["unseen"].get("queries", 0))
+    return f"It changes nothing: on the {n} questions put aside, no change that was learned was better than none."
 
 
 def _make_full(workspace: Workspace, work: Work, settings: TrainingSettings, output: Path) -> Made:

@@ -23,7 +23,7 @@ from app.bootstrap import Workspace, make_judge
 from app.errors import AppError, Conflict, InputInvalid, NothingToDo
 from app.services import label_jobs, runs
 from app.services.held_jobs import HERE, here_id
-from app.services.indexing import ensure_live_model
+from app.services.indexing import corpus_hash, ensure_live_model
 from app.services.judge_knowledge import known_to
 from app.services.recipes import make_recipe
 from app.services.round_views import Part
@@ -31,6 +31,7 @@ from db.enums import RoundStatus
 from db.models import TrainingRound
 from db.queries import rounds as round_queries
 from db.queries.people import person_named
+from db.queries.registry import get_live
 
 ENDED = (RoundStatus.DONE, RoundStatus.CANCELLED)
 
@@ -70,8 +71,8 @@ def begin(
 
     `spec` describes the judge, by default that of the settings; caps are as for a label job. `overrides` change the
     recipe of the retraining (see `recipes.make_recipe`). Without `consent` the judge is asked only after `go_on`; None
-    means that one whose calls stay on this machine needs none. With `wait` the round waits for people before it retrains. `here`: this process works on
-    it.
+    means that one whose calls stay on this machine needs none. With `wait` the round waits for people before it
+    retrains. `here`: this process works on it.
 
     Raises:
         NothingToDo: there are no passages to pool.
@@ -85,7 +86,11 @@ def begin(
     _check_judge(workspace, described or _usual_judge(workspace, criterion), criterion)
     given = {"spec": described, "token_cap": token_cap, "cost_cap_usd": cost_cap_usd, "depth": depth}
     changes: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
-    model = ensure_live_model(workspace)
+    with workspace.sessions.read() as session:
+        model = get_live(session)
+    if model is None:
+        corpus_hash(workspace)  # before the base model is copied: without passages there is nothing to pool
+        model = ensure_live_model(workspace)
     try:
         with workspace.sessions.begin() as session:
             now = workspace.now()

@@ -135,6 +135,7 @@ def train_step(workspace: Workspace, run_id: int, *, on_progress: Progress | Non
         def record(session: Session, model: ModelVersion) -> None:
             run = _locked_run(session, run_id)
             run.model_version_id, run.report = model.id, _plain(made.report)
+            run.message = made.remark
 
         with workspace.sessions.read() as session:
             _locked_run(session, run_id)  # asked to stop in the last moment: leave no folder either

@@ -40,7 +40,7 @@ def demo(
     with reported():
         from app.bootstrap import open_with
         from app.config import FILE, load_settings
-        from app.demo.session import prepare, rows_of, simulate
+        from app.demo.session import prepare, rows_of, seed_of, simulate
         from app.services.creating import create_workspace
         from app.services.overview import get_overview
 
@@ -67,7 +67,7 @@ def demo(
                 for run in report.runs:
                     if run.evaluation is not None:
                         verdict = "passes" if run.evaluation.gate_passed else "does not pass"
-                        say(f"  Seed {run.settings['seed']}: the gate {verdict} it.")
+                        say(f"  Seed {seed_of(run)}: the gate {verdict} it.")
                         for reason in run.evaluation.gate_reasons:
                             say(f"    {reason}")
             elif as_json:
