@@ -28,6 +28,10 @@ _ENDED = {
     RunStatus.CANCELLED: "was cancelled",
 }
 _SPEEDS = {ModelKind.ADAPTER: "Adapter: seconds", ModelKind.FULL: "Full: minutes or more"}
+_SPEED_SAYS = {
+    ModelKind.ADAPTER: "Only how questions are encoded changes; the passages’ vectors and the index stay as they are.",
+    ModelKind.FULL: "The encoder itself changes, so all passages are encoded anew before the model can be tried.",
+}
 _MAKES = {ModelKind.ADAPTER: "adapter", ModelKind.FULL: "full training"}
 
 
@@ -95,13 +99,10 @@ def _start() -> None:
             )
         st.radio(
             "Speed",
-            [ModelKind.ADAPTER, ModelKind.FULL],
-            index=0 if state.get_workspace().settings.speed == ModelKind.ADAPTER else 1,
+            list(ModelKind),
+            index=list(ModelKind).index(ModelKind(state.get_workspace().settings.speed)),
             format_func=_SPEEDS.__getitem__,
-            captions=[
-                "Only how questions are encoded changes; the passages’ vectors and the index stay as they are.",
-                "The encoder itself changes, so all passages are encoded anew before the model can be tried.",
-            ],
+            captions=[_SPEED_SAYS[kind] for kind in ModelKind],
             key="train.speed",
             horizontal=True,
         )
@@ -171,6 +172,8 @@ def _result(run: RunView) -> None:
         st.error(literal(run.message or "The log says why."), icon=":material/error:")
     elif run.message:
         st.caption(literal(run.message))
+    if run.remarks:
+        st.caption(literal(" ".join(run.remarks)))
     newest = run.model.evaluation if run.model is not None and run.model.evaluation is not None else run.evaluation
     if newest is not None:
         _compared(newest, run.model)

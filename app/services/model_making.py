@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from app.bootstrap import Workspace
+from app.services.hard_negatives import mine_stages
 from app.services.indexing import Progress, model_path
 from app.services.label_sets import stage_names
 from app.services.recipes import Recipe
@@ -70,15 +71,26 @@ def _make_full(workspace: Workspace, work: Work, settings: TrainingSettings, out
     from retriever.encoder import Encoder
     from retriever.training import train
 
+    stages, mined = list(work.stages), None
+    if work.recipe.mined_negatives:
+        work.on_stage("mining negatives")
+        stages, mined = mine_stages(
+            workspace,
+            stages,
+            per_query=work.recipe.mined_negatives,
+            on_progress=work.on_progress,
+            should_cancel=work.should_cancel,
+        )
+        work.on_stage("training")
     report = train(
         base_model=model_path(workspace, work.base),
-        stages=work.stages,
+        stages=stages,
         settings=settings,
         output=output,
         on_progress=work.on_loss,
         should_cancel=work.should_cancel,
     )
-    return Made(Encoder.load(output).dim, asdict(report))
+    return Made(Encoder.load(output).dim, asdict(report) | ({} if mined is None else {"mined_negatives": mined}))
 
 
 def _make_adapter(workspace: Workspace, work: Work, settings: AdapterSettings, output: Path) -> Made:

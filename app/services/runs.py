@@ -168,6 +168,7 @@ def _view(workspace: Workspace, session: Session, run: TrainingRun) -> RunView:
         loss_name=str(recipe["loss"]),
         settings=run.settings,
         report=run.report,
+        remarks=_remarks(run.report),
         points=tuple(LossPoint(p.step, p.loss, p.seconds) for p in training_queries.list_points(session, run.id)),
         model=None if model is None else model_view(session, model),
         evaluation=None if evaluation is None else evaluation_view(session, evaluation),
@@ -175,6 +176,26 @@ def _view(workspace: Workspace, session: Session, run: TrainingRun) -> RunView:
         started_at=run.started_at,
         finished_at=run.finished_at,
     )
+
+
+def _remarks(report: Mapping[str, Any]) -> tuple[str, ...]:
+    """What a run trained on, and what it left out, in sentences; nothing is left out without a word."""
+    said = []
+    if report.get("stages"):
+        said.append(f"Trained in this order: {', '.join(report['stages'])}.")
+    if report.get("left_out_stages"):
+        said.append(f"Left out, for they hold no relevant label: {', '.join(report['left_out_stages'])}.")
+    skipped = report.get("skipped_lists") or {}
+    if skipped:
+        reasons = ", ".join(f"{reason}: {count:,}" for reason, count in skipped.items())
+        said.append(f"Questions that could not be trained on ({reasons}).")
+    mined = report.get("mined_negatives")
+    if mined is not None:
+        said.append(f"{mined['mined']:,} hard negatives were mined, {mined['unlabelled']:,} of them judged by nobody.")
+    keep = report.get("keep", 1.0)
+    if 0 < keep < 1:
+        said.append(f"{keep:.0%} of what was learned is kept, as the questions put aside say.")
+    return tuple(said)
 
 
 def request_cancel(workspace: Workspace, *, run_id: int, person: str) -> None:

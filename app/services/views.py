@@ -308,6 +308,7 @@ class RunView:
     loss_name: str
     settings: Mapping[str, object]
     report: Mapping[str, object]
+    remarks: tuple[str, ...]  # what the report says that people must know, in sentences
     points: tuple[LossPoint, ...]
     model: ModelView | None
     evaluation: EvaluationView | None

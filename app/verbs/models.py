@@ -86,9 +86,8 @@ def _show_run(run: RunView) -> None:
     )
     if run.message:
         say(run.message)
-    left_out = run.report.get("left_out_stages")
-    if isinstance(left_out, list) and left_out:
-        say(f"Left out, for want of a relevant label: {', '.join(map(str, left_out))}")
+    for remark in run.remarks:
+        say(remark)
     if run.evaluation is not None:
         show_evaluation(run.evaluation)
     if run.model is not None:

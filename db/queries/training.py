@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -213,6 +213,20 @@ def stream_items(session: Session, label_set_id: int) -> Iterator[LabelledText]:
     )
     for row in rows:
         yield LabelledText(*row)
+
+
+def passage_texts(session: Session, external_ids: Collection[str]) -> dict[str, str]:
+    """The full text, title before text, of each of these passages that exists, by its id from outside."""
+    wanted = sorted(set(external_ids))
+    found: dict[str, str] = {}
+    for start in range(0, len(wanted), 500):
+        rows = session.execute(
+            sa.select(Passage.external_id, Passage.title, Passage.text).where(
+                Passage.external_id.in_(wanted[start : start + 500])
+            )
+        )
+        found.update((key, f"{title} {text}" if title else text) for key, title, text in rows)
+    return found
 
 
 def list_human_judgements(session: Session, *, split: Split, criterion: Criterion) -> list[tuple[str, str, str, int]]:

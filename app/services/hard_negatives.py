@@ -1,0 +1,72 @@
+"""Hard negatives for a full training: what the live model finds for a question and nobody judged good, counted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from app.bootstrap import Workspace
+from app.services.indexing import Progress
+from app.services.retrievers import open_retriever
+from db.queries.registry import get_live
+from db.queries.training import passage_texts
+from retriever.types import TrainingStage
+
+DEPTH = 100
+MINED_WEIGHT = 0.5
+"""What a negative weighs that nobody judged, beside one that a person graded 0 (1). Our choice."""
+
+
+def mine_stages(
+    workspace: Workspace,
+    stages: Sequence[TrainingStage],
+    *,
+    per_query: int,
+    on_progress: Progress | None = None,
+    should_cancel: Callable[[], bool] | None = None,
+) -> tuple[list[TrainingStage], dict[str, int]]:
+    """The stages with so many mined negatives a list, from the live model's index, and the counts for the report.
+
+    Labels of any stage keep a passage from being mined against its question. Counts: `mined`, of which `unlabelled`
+    were judged by nobody; `too_near` were left out for scoring too near a positive.
+    """
+    from retriever.mining import mine_negatives, score_positives
+
+    relevant_from = workspace.settings.relevant_from
+    with workspace.sessions.read() as session:
+        live = get_live(session)
+    if live is None:
+        return list(stages), {"mined": 0, "unlabelled": 0, "too_near": 0}
+    retriever = open_retriever(workspace, live, build=True, progress=on_progress, should_cancel=should_cancel)
+    every = [entry for stage in stages for entry in stage.lists]
+    queries = {entry.query_id: entry.query for entry in every}
+    encoded = retriever.encoder.encode_queries(list(queries.values()))
+    vectors = dict(zip(queries, encoded, strict=True))
+    hits = dict(zip(queries, retriever.index.search(encoded, DEPTH), strict=True))
+    with workspace.sessions.read() as session:
+        texts = passage_texts(session, {hit.passage_id for found in hits.values() for hit in found})
+    scores = score_positives(
+        every,
+        query_vectors=vectors,
+        passage_ids=retriever.index.passage_ids,
+        passage_vectors=retriever.index.vectors,
+        relevant_from=relevant_from,
+    )
+    mined_stages = []
+    counts = {"mined": 0, "unlabelled": 0, "too_near": 0}
+    for stage in stages:
+        mined = mine_negatives(
+            stage.lists,
+            hits=hits,
+            texts=texts,
+            per_query=per_query,
+            relevant_from=relevant_from,
+            weight=MINED_WEIGHT,
+            positive_scores=scores,
+            known=every,
+        )
+        mined_stages.append(replace(stage, lists=mined.lists))
+        counts["mined"] += mined.added
+        counts["unlabelled"] += mined.unlabelled
+        counts["too_near"] += mined.too_near
+    return mined_stages, counts
