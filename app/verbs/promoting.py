@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -10,6 +11,7 @@ from app.terminal import bar, print_json, print_table, say
 from app.verbs.shared import AsJson, Where, Who, opened
 
 if TYPE_CHECKING:
+    from app.bootstrap import Workspace
     from app.services.views import EvaluationView
 
 
@@ -20,6 +22,8 @@ def show_evaluation(evaluation: EvaluationView) -> None:
             ["measure", "value", "n"], [[m.name, f"{m.value:.4f}", str(m.n_queries)] for m in evaluation.measures]
         )
         return
+    from retriever.slices import SMALLEST
+
     print_table(
         ["slice", "measure", "before", "after", "difference", "95 % interval", "n"],
         [
@@ -29,13 +33,14 @@ def show_evaluation(evaluation: EvaluationView) -> None:
                 "" if d.baseline is None else f"{d.baseline:.4f}",
                 "" if d.candidate is None else f"{d.candidate:.4f}",
                 f"{d.mean:+.4f}",
-                f"[{d.low:+.4f}, {d.high:+.4f}]",
+                f"[{d.low:+.4f}, {d.high:+.4f}]" if d.n_queries >= SMALLEST else "too few queries",
                 str(d.n_queries),
             ]
             for d in evaluation.differences
         ],
         title=f"{evaluation.n_queries} {evaluation.split} questions, {evaluation.n_judgements} human judgements",
     )
+    say("  The gate judges by all and by unseen; the other slices describe.")
     for reason in evaluation.gate_reasons:
         say(f"  Gate: {reason}")
 
@@ -44,11 +49,20 @@ def evaluate(
     where: Where = None,
     model: Annotated[str, typer.Option(help="live, candidate, or a model's hash.")] = "live",
     split: Annotated[str, typer.Option(help="held-out or calibrate.")] = "held-out",
+    judge_first: Annotated[
+        bool,
+        typer.Option(
+            "--judge-first", help="Then put what nobody judged in the top 10 of either model before the audit queue."
+        ),
+    ] = False,
+    per_query: Annotated[
+        Path | None, typer.Option(help="Then write the figures of every question to this CSV file.", dir_okay=False)
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Measure a model on what people judged; one that is not live is compared with the live one, which is a look.
 
-    Example: relabel evaluate --model candidate
+    Example: relabel evaluate --model candidate --judge-first --per-query queries.csv
     """
     with opened(where) as workspace:
         from app.errors import InputInvalid
@@ -60,6 +74,8 @@ def evaluate(
             wanted = Split(split)
         except ValueError as exc:
             raise InputInvalid(f"--split is {split!r}; choose held-out, calibrate or train") from exc
+        if per_query is not None and not per_query.absolute().parent.is_dir():
+            raise InputInvalid(f"--per-query {per_query}: there is no such folder")
         with bar("Measuring") as progress:
             view = evaluating.evaluate_model(
                 workspace, model_id=find_model(workspace, model), split=wanted, progress=progress
@@ -68,6 +84,26 @@ def evaluate(
             print_json(view)
         else:
             show_evaluation(view)
+        if per_query is not None:
+            _write_per_query(workspace, view.id, per_query)
+        if judge_first:
+            _put_first(workspace, view.id)
+
+
+def _write_per_query(workspace: Workspace, evaluation_id: int, file: Path) -> None:
+    from app.services.evaluation_views import list_query_rows, query_rows_csv
+
+    rows = list_query_rows(workspace, evaluation_id=evaluation_id)
+    file.write_text(query_rows_csv(rows), encoding="utf-8")
+    say(f"  {len(rows):,} questions written to {file}")
+
+
+def _put_first(workspace: Workspace, evaluation_id: int) -> None:
+    from app.services import judging_first
+
+    put = judging_first.judge_first(workspace, evaluation_id=evaluation_id)
+    next_look = judging_first.get_judge_first(workspace, evaluation_id=evaluation_id).next_look
+    say(f"  {put:,} pairs are judged first now. Comparing again when they are will be look {next_look}.")
 
 
 def promote(
