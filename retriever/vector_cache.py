@@ -72,14 +72,10 @@ class VectorCache:
     @classmethod
     def open(cls, root: Path, owner: CacheOwner) -> Self:
         """The owner's cache below root, made where it is missing; one that says it is another's is emptied first."""
-        folder = root / owner.folder
-        folder.mkdir(parents=True, exist_ok=True)
-        with _locked(folder):
-            if _read_owner(folder) != owner:
-                for name in (_META, _KEYS, _VECTORS):
-                    (folder / name).unlink(missing_ok=True)
-                _write_whole(folder / _META, json.dumps(asdict(owner)))
-        cache = cls(folder, owner)
+        root.mkdir(parents=True, exist_ok=True)
+        cache = cls(root / owner.folder, owner)
+        with _locked(cache._folder):
+            cache._claim()
         cache.refresh()
         return cache
 
@@ -89,8 +85,10 @@ class VectorCache:
         return self._n
 
     def refresh(self) -> None:
-        """Learns what others appended."""
+        """Learns what others appended, or that somebody dropped it all."""
         n = self._whole_rows()
+        if n < self._n:
+            self._heads, self._rows, self._n = self._heads[:0], self._rows[:0], 0
         if n <= self._n:
             return
         with (self._folder / _KEYS).open("rb") as stream:
@@ -134,6 +132,7 @@ class VectorCache:
         if not np.isfinite(vectors).all():
             raise ValueError("vectors hold NaN or infinite numbers: nothing was kept")
         with _locked(self._folder):
+            self._claim()
             n = self._whole_rows()
             _append(self._folder / _VECTORS, np.ascontiguousarray(vectors, dtype=_STORED).tobytes(), at=n * self._width)
             _append(self._folder / _KEYS, np.ascontiguousarray(keys).tobytes(), at=n * KEY_BYTES)
@@ -149,14 +148,25 @@ class VectorCache:
         ]
         return min(sizes[0] // KEY_BYTES, sizes[1] // self._width)
 
+    def _claim(self) -> None:
+        """Makes the folder this owner's, emptied if it was not; under the lock."""
+        if _read_owner(self._folder) == self._owner:
+            return
+        self._folder.mkdir(exist_ok=True)
+        for name in (_META, _KEYS, _VECTORS):
+            (self._folder / name).unlink(missing_ok=True)
+        _write_whole(self._folder / _META, json.dumps(asdict(self._owner)))
+
     def _find(self, keys: Keys) -> NDArray[np.int64]:
         """The row of each key, -1 where there is none."""
+        self.refresh()
         rows = np.full(len(keys), -1, dtype=np.int64)
         if not self._n or not len(keys):
             return rows
         stored = np.memmap(self._folder / _KEYS, dtype="<u8", mode="r", shape=(self._n, 2))
         wanted = _halves(keys)
         places = np.searchsorted(self._heads, wanted[:, 0])
+        # The other half is compared with what the file says now: of a dropped cache nothing is found.
         # Two keys with one first half are as good as impossible; should they be, the next places are tried too.
         open_ = np.arange(len(keys))
         while len(open_ := open_[places[open_] < self._n]):
