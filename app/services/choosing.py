@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from annotator.types import Criterion
 from app.bootstrap import Workspace
 from app.errors import NothingToDo
+from app.services.refusals import refuse_revoked_judge
 from app.services.routing import route
 from db.models import JudgeRow
 from db.queries import labelling as label_queries
@@ -34,11 +35,14 @@ def use_judge(workspace: Workspace, *, judge_id: int, criterion: Criterion = Cri
 
     Raises:
         NothingToDo: the judge has proposed nothing for which another judge's proposal is current.
+        NotAllowed: the judge is revoked.
     """
     changed, after = 0, 0
     while True:
         with workspace.sessions.begin() as session:
             judge = session.get(JudgeRow, judge_id)
+            if judge is not None:
+                refuse_revoked_judge(session, judge)
             found = label_queries.list_to_use(
                 session, judge_id=judge_id, criterion=criterion, after=after, limit=_CHUNK
             )

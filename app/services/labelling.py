@@ -20,6 +20,7 @@ from app.bootstrap import Workspace
 from app.services.call_ledger import DatabaseLedger
 from app.services.held_jobs import close_after_error, held, here_id
 from app.services.indexing import BM25, Progress
+from app.services.refusals import refuse_revoked_judge
 from db.enums import RunStatus
 from db.models import JudgeRow, LabelJob
 from db.queries import candidates as pool_queries
@@ -104,11 +105,13 @@ def label(
 
     Raises:
         JudgeUnavailable, CapReached: no further call can be made; what came before is stored.
+        NotAllowed: the judge is revoked.
     """
     with ExitStack() as working:
         with workspace.sessions.begin() as session:
             now = workspace.now()
             row = label_queries.ensure_judge(session, judge.identity, now=now)
+            refuse_revoked_judge(session, row)
             job = LabelJob(judge_id=row.id, criterion=row.criterion, n_pairs=0, started_at=now, heartbeat_at=now)
             job.status, job.workflow_id = RunStatus.RUNNING, here_id()
             job.spec = {"failures_before": label_queries.last_failure(session)}

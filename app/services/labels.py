@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 from annotator.types import Criterion, SuggestionStatus
 from app.bootstrap import Workspace
 from app.errors import InputInvalid, NotAllowed, NothingToDo
+from app.services.refusals import refuse_revoked_person
 from app.services.views import HistoryEntry, HitView, JudgeView, LabelPage, LabelRow, PairView
 from app.services.votes import votes_of
 from db.enums import LabelSource, Outcome, ReviewAction, Visibility
@@ -25,6 +26,7 @@ from db.queries.pairs import (
 )
 from db.queries.people import person_named
 from db.queries.positives import PositiveCount, count_positives
+from db.queries.revoking import POLICY as REVOCATION_POLICY
 from db.queries.states import refresh_state
 
 HUMAN_SOURCES = (LabelSource.HUMAN, LabelSource.ADJUDICATED)
@@ -193,11 +195,10 @@ def _history(session: Session, *, pair_id: int, criterion: Criterion) -> tuple[H
             what = f"proposed grade {suggestion.grade}{sure}"
         entries.append(HistoryEntry(suggestion.created_at, judge.name, what, suggestion.reason))
     for decision, policy in list_pair_decisions(session, pair_id=pair_id, criterion=criterion):
-        entries.append(
-            HistoryEntry(
-                decision.created_at, f"{policy.kind} {policy.version[:8]}", str(decision.outcome), decision.why
-            )
-        )
+        revoked = policy.version.startswith(REVOCATION_POLICY)
+        who = "revocation" if revoked else f"{policy.kind} {policy.version[:8]}"
+        what = "set aside" if revoked else str(decision.outcome)
+        entries.append(HistoryEntry(decision.created_at, who, what, decision.why))
     for review, person in list_pair_reviews(session, pair_id=pair_id, criterion=criterion):
         entries.append(HistoryEntry(review.created_at, person.name, _review_text(review), review.note))
     return tuple(sorted(entries, key=lambda entry: entry.at))
@@ -227,7 +228,7 @@ def overturn(
         NotFound: there is no such pair.
         InputInvalid: the grade is not on the scale.
         NothingToDo: the pair has no suggestion to overturn.
-        NotAllowed: people judge the pair blind; it is graded on the review screen alone.
+        NotAllowed: people judge the pair blind, so it is graded on the review screen alone; or this person is revoked.
     """
     check_grade(workspace, grade)
     with workspace.sessions.begin() as session:
@@ -240,11 +241,13 @@ def overturn(
                 user_message="This pair is judged blind. Grade it on the Review screen; there is nothing to overturn.",
             )
         now = workspace.now()
+        person_id = person_named(session, person, now=now).id
+        refuse_revoked_person(session, person_id)
         session.add(
             Review(
                 pair_id=pair_id,
                 criterion=criterion,
-                person_id=person_named(session, person, now=now).id,
+                person_id=person_id,
                 action=ReviewAction.GRADE,
                 grade=grade,
                 visibility=Visibility.SHOWN,

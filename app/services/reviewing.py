@@ -18,6 +18,7 @@ from annotator.types import Criterion
 from app.bootstrap import Workspace
 from app.errors import Conflict, InputInvalid
 from app.services.labels import check_grade, concealed, pair_view
+from app.services.refusals import refuse_revoked_person
 from app.services.spot_checks import watch
 from app.services.views import Card, ReviewProgress, ScaleView, UndoneView
 from db.enums import ReviewAction, Visibility
@@ -25,6 +26,7 @@ from db.models import Lease, Pair, PairState, Passage, Person, Query, QueueEntry
 from db.queries import queue
 from db.queries.audits import PEOPLE_ONLY, BlindPair, get_blind_pair
 from db.queries.draws import hold_draws
+from db.queries.judge_first import is_first
 from db.queries.pairs import get_record_or_raise, get_split
 from db.queries.people import list_reviewers, person_named, take_turn
 from db.queries.states import GRADING, refresh_state, standing_reviews
@@ -87,6 +89,7 @@ def claim(
         Conflict: the pair asked for is open at somebody else's, or is judged blind and this person has seen the
             proposal.
         NotFound: the pair asked for does not exist.
+        NotAllowed: this person is revoked.
     """
     for _ in range(_TRIES):
         try:
@@ -108,6 +111,7 @@ def _claim(
     hold_draws(session, criterion=criterion, shared=True)
     person_id = person_named(session, person, now=now).id
     take_turn(session, person_id)
+    refuse_revoked_person(session, person_id)
     lease = queue.get_open_lease(session, person_id=person_id, criterion=criterion, now=now)
     if lease is not None and _seen(session, lease):
         session.delete(lease)  # drawn for an audit while it was being opened; who saw the proposal is not asked blind
@@ -175,24 +179,27 @@ def _lease(
 def _card(session: Session, lease: Lease) -> Card:
     entry = queue.get_entry(session, criterion=lease.criterion, pair_id=lease.pair_id)
     audited = get_blind_pair(session, pair_id=lease.pair_id, criterion=lease.criterion)
+    first = is_first(session, pair_id=lease.pair_id, criterion=lease.criterion)
     pair = pair_view(session, pair_id=lease.pair_id, criterion=lease.criterion)
     if lease.visibility is Visibility.BLIND:
         pair = concealed(pair)
     return Card(
         card=lease.card,
         pair=pair,
-        queue_reason=_why_here(audited, entry),
-        position=0 if entry is None or audited is not None else entry.position,
+        queue_reason=_why_here(audited, entry, first=first),
+        position=0 if entry is None or audited is not None or first else entry.position,
         waiting=queue.count_waiting(session, criterion=lease.criterion),
         expires_at=lease.expires_at,
     )
 
 
-def _why_here(audited: BlindPair | None, entry: QueueEntry | None) -> str:
+def _why_here(audited: BlindPair | None, entry: QueueEntry | None, *, first: bool) -> str:
     if audited is not None and audited.batch_id is not None:
         return f"blind audit: drawn at random from batch {audited.batch_id}"
     if audited is not None:
         return f"blind spot check: drawn at random from what certificate {audited.certificate_id} accepted"
+    if first:  # not which model found it: nobody is to judge for or against one
+        return "in the top 10 of a model that is compared, judged by nobody"
     return "opened by hand" if entry is None else entry.reason
 
 
@@ -204,6 +211,7 @@ def grade(
     Raises:
         InputInvalid: the grade is not on the scale.
         Conflict: the card was answered before, is another person's, or its lease passed to somebody else.
+        NotAllowed: this person is revoked.
     """
     check_grade(workspace, grade)
     _answer(workspace, card=card, person=person, action=ReviewAction.GRADE, grade=grade, seconds=seconds, note=note)
@@ -231,6 +239,7 @@ def _answer(
     with workspace.sessions.begin() as session:
         now = workspace.now()
         person_id = person_named(session, person, now=now).id
+        refuse_revoked_person(session, person_id)
         lease = queue.get_lease(session, card=card)
         if lease is None or lease.person_id != person_id:
             answered = session.scalar(sa.select(Review.id).where(Review.card == card)) is not None
@@ -280,6 +289,7 @@ def _undo(workspace: Workspace, session: Session, *, person: str, criterion: Cri
     hold_draws(session, criterion=criterion, shared=True)
     person_id = person_named(session, person, now=now).id
     take_turn(session, person_id)
+    refuse_revoked_person(session, person_id)
     last = session.scalar(
         standing_reviews(criterion).where(Review.person_id == person_id).order_by(Review.id.desc()).limit(1)
     )

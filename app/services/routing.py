@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+
+from sqlalchemy.orm import Session
 
 from annotator.routing import BareThreshold
 from annotator.routing import Decision as Verdict
@@ -12,10 +15,12 @@ from app.services.indexing import Progress
 from db.enums import Outcome, PolicyKind
 from db.models import Decision, Suggestion
 from db.queries import deciding
+from db.queries.deciding import Undecided
 from db.queries.queue import rebuild_queue
 from db.queries.suspending import hold_scale
 
 _DECIDE_EVERY = 1_000
+_DECIDE_TOGETHER = 500
 SENT_BACK = Verdict(Outcome.REJECTED, "a certificate left this pair to people; a bare threshold does not take it back")
 
 
@@ -50,42 +55,11 @@ def route(
     policy = policy or bare_policy(workspace)
     counts = {Outcome.ACCEPTED: 0, Outcome.REJECTED: 0}
     with workspace.sessions.begin() as session:
-        stored = deciding.ensure_policy(
-            session,
-            version=policy.version,
-            kind=PolicyKind.BARE_THRESHOLD,
-            criterion=criterion,
-            parameters=dict(policy.parameters),
-            now=workspace.now(),
-        )
+        policy_id = _stored(workspace, session, policy, criterion=criterion)
     while True:
         with workspace.sessions.begin() as session:
-            now = workspace.now()
-            undecided = deciding.list_undecided(session, policy_id=stored.id, criterion=criterion, limit=_DECIDE_EVERY)
-            returned = deciding.sent_back(
-                session, pair_ids=[item.suggestion.pair_id for item in undecided], criterion=criterion
-            )
-            decided = []
-            for item in undecided:
-                decision = policy.decide(_proposal(item.suggestion), workspace.scale)
-                if item.suggestion.pair_id in returned:
-                    decision = SENT_BACK
-                counts[decision.outcome] += 1
-                decided.append(
-                    (
-                        item,
-                        Decision(
-                            pair_id=item.suggestion.pair_id,
-                            criterion=criterion,
-                            suggestion_id=item.suggestion.id,
-                            policy_id=stored.id,
-                            outcome=decision.outcome,
-                            why=decision.why,
-                            created_at=now,
-                        ),
-                    )
-                )
-            deciding.store_decisions(session, decided, now=now)
+            undecided = deciding.list_undecided(session, policy_id=policy_id, criterion=criterion, limit=_DECIDE_EVERY)
+            _decide(workspace, session, undecided, policy, policy_id=policy_id, counts=counts)
         if on_progress is not None:
             on_progress(sum(counts.values()), sum(counts.values()))
         if len(undecided) < _DECIDE_EVERY:
@@ -93,6 +67,68 @@ def route(
     with workspace.sessions.begin() as session:
         waiting = rebuild_queue(session, criterion=criterion, now=workspace.now())
     return RouteReport(accepted=counts[Outcome.ACCEPTED], rejected=counts[Outcome.REJECTED], waiting=waiting)
+
+
+def route_pairs(workspace: Workspace, session: Session, pair_ids: Sequence[int], *, criterion: Criterion) -> int:
+    """Decides on these pairs' current suggestions alone, as `route` would, in the caller's transaction.
+
+    Returns how many are accepted. The audit queue stays as it is.
+    """
+    policy = bare_policy(workspace)
+    policy_id = _stored(workspace, session, policy, criterion=criterion)
+    counts = {Outcome.ACCEPTED: 0, Outcome.REJECTED: 0}
+    for start in range(0, len(pair_ids), _DECIDE_TOGETHER):
+        some = pair_ids[start : start + _DECIDE_TOGETHER]
+        undecided = deciding.list_undecided(
+            session, policy_id=policy_id, criterion=criterion, limit=len(some), within=some
+        )
+        _decide(workspace, session, undecided, policy, policy_id=policy_id, counts=counts)
+    return counts[Outcome.ACCEPTED]
+
+
+def _stored(workspace: Workspace, session: Session, policy: BareThreshold, *, criterion: Criterion) -> int:
+    return deciding.ensure_policy(
+        session,
+        version=policy.version,
+        kind=PolicyKind.BARE_THRESHOLD,
+        criterion=criterion,
+        parameters=dict(policy.parameters),
+        now=workspace.now(),
+    ).id
+
+
+def _decide(
+    workspace: Workspace,
+    session: Session,
+    undecided: Sequence[Undecided],
+    policy: BareThreshold,
+    *,
+    policy_id: int,
+    counts: dict[Outcome, int],
+) -> None:
+    if not undecided:
+        return
+    now, criterion = workspace.now(), undecided[0].suggestion.criterion
+    returned = deciding.sent_back(
+        session, pair_ids=[item.suggestion.pair_id for item in undecided], criterion=criterion
+    )
+    decided = []
+    for item in undecided:
+        verdict = policy.decide(_proposal(item.suggestion), workspace.scale)
+        if item.suggestion.pair_id in returned:
+            verdict = SENT_BACK
+        counts[verdict.outcome] += 1
+        decision = Decision(
+            pair_id=item.suggestion.pair_id,
+            criterion=criterion,
+            suggestion_id=item.suggestion.id,
+            policy_id=policy_id,
+            outcome=verdict.outcome,
+            why=verdict.why,
+            created_at=now,
+        )
+        decided.append((item, decision))
+    deciding.store_decisions(session, decided, now=now)
 
 
 def _proposal(suggestion: Suggestion) -> Proposal:

@@ -26,6 +26,7 @@ from annotator.types import ConfidenceKind, Criterion, JudgeFailure, JudgeReques
 from app.bootstrap import Workspace
 from app.services.held_jobs import close_after_error, held, here_id
 from app.services.indexing import Progress
+from app.services.refusals import refuse_revoked_judge
 from app.services.retriever_signals import RetrieverSignals, open_signals
 from db.enums import RunStatus
 from db.models import Calibrator, LabelJob
@@ -97,6 +98,7 @@ def self_label(
     Raises:
         NothingToDo: there is no passage yet.
         CalibrationImpossible: people judged too few pairs of calibrate questions blind.
+        NotAllowed: what was learnt makes a judge that is revoked.
     """
     signals = open_signals(workspace, on_index=on_index)
     classifier, reused = _classifier(workspace, signals, refit=refit, criterion=criterion)
@@ -112,6 +114,7 @@ def self_label(
         with workspace.sessions.begin() as session:
             now = workspace.now()
             row = label_queries.ensure_judge(session, judge.identity, now=now)
+            refuse_revoked_judge(session, row)
             job = LabelJob(
                 judge_id=row.id,
                 criterion=criterion,
@@ -140,6 +143,7 @@ def self_label(
             failures = [result for result in results if isinstance(result, JudgeFailure)]
             with workspace.sessions.begin() as session:
                 now = workspace.now()
+                refuse_revoked_judge(session, row)
                 stored = session.merge(job)
                 still = queries.still_to_propose(
                     session, [one.pair_id for one in proposals], judge_id=row.id, criterion=criterion, now=now

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import sqlalchemy as sa
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, aliased
 
 from annotator.types import Criterion
 from db.enums import CertificateState, Outcome, ReviewAction, Split, Visibility
@@ -37,9 +37,17 @@ def is_open() -> sa.ColumnElement[bool]:
 
 
 def is_suspended() -> sa.ColumnElement[bool]:
-    """Whether the certificate was suspended, to be used beside `Certificate`."""
+    """Whether the certificate was suspended and not given back since, to be used beside `Certificate`."""
+    later = aliased(CertificateEvent)
+    given_back = sa.exists().where(
+        later.certificate_id == CertificateEvent.certificate_id,
+        later.id > CertificateEvent.id,
+        later.state == CertificateState.ISSUED,
+    )
     return sa.exists().where(
-        CertificateEvent.certificate_id == Certificate.id, CertificateEvent.state == CertificateState.SUSPENDED
+        CertificateEvent.certificate_id == Certificate.id,
+        CertificateEvent.state == CertificateState.SUSPENDED,
+        ~given_back,
     )
 
 

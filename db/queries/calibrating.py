@@ -8,14 +8,25 @@ from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, aliased
 
 from annotator.types import ConfidenceKind, Criterion, Scale
-from db.enums import Split, Visibility
+from db.enums import RevocationAct, Split, Visibility
 from db.errors import NotFound
-from db.models import Calibrator, Candidate, JudgeRow, Pair, PairState, Query, QueryCluster, Review, Suggestion
+from db.models import (
+    Calibrator,
+    Candidate,
+    JudgeRow,
+    Pair,
+    PairState,
+    Query,
+    QueryCluster,
+    Review,
+    Revocation,
+    Suggestion,
+)
 from db.queries.audits import locked_pairs
-from db.queries.standing import GRADING, standing_reviews
+from db.queries.standing import GRADING, revoked_people, standing_reviews
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +169,7 @@ def get_calibrator(
 ) -> Calibrator | None:
     """The newest calibrator of a judge and kind, which is the one that holds; None: uncalibrated.
 
-    One that was fitted on another scale counts as none.
+    One that was fitted on another scale counts as none, and so does one that rests on somebody who is revoked.
     """
     newest = session.scalar(
         sa.select(Calibrator)
@@ -166,7 +177,29 @@ def get_calibrator(
         .order_by(Calibrator.id.desc())
         .limit(1)
     )
-    return newest if newest is not None and is_of_scale(newest, scale) else None
+    holds = newest is not None and is_of_scale(newest, scale) and not rests_on_revoked(session, newest)
+    return newest if holds else None
+
+
+def rests_on_revoked(session: Session, stored: Calibrator) -> bool:
+    """Whether a calibrator was fitted on blind reviews of somebody who was revoked after it; fitting again mends it."""
+    held = aliased(Revocation)
+    rows = session.execute(
+        sa.select(Pair.query_id)
+        .join(Review, Review.pair_id == Pair.id)
+        .join(held, held.reviewer_id == Review.person_id)
+        .where(
+            Review.person_id.in_(revoked_people()),
+            Review.criterion == stored.criterion,
+            Review.visibility == Visibility.BLIND,
+            Review.action.in_(GRADING),
+            Review.created_at <= stored.created_at,
+            held.act == RevocationAct.REVOKE,
+            held.created_at >= stored.created_at,
+        )
+        .distinct()
+    )
+    return not {int(query) for query in stored.parameters["queries"]}.isdisjoint(query for (query,) in rows)
 
 
 def is_of_scale(stored: Calibrator, scale: Scale) -> bool:
@@ -186,7 +219,7 @@ def list_calibrators(session: Session, *, criterion: Criterion, scale: Scale) ->
         .group_by(Calibrator.judge_id, Calibrator.confidence_kind)
     )
     found = session.scalars(sa.select(Calibrator).where(Calibrator.id.in_(newest)).order_by(Calibrator.id))
-    return [stored for stored in found if is_of_scale(stored, scale)]
+    return [stored for stored in found if is_of_scale(stored, scale) and not rests_on_revoked(session, stored)]
 
 
 def median_seconds(session: Session, *, criterion: Criterion, at_most: float) -> tuple[float | None, int]:

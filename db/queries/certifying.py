@@ -36,6 +36,7 @@ from db.queries.audits import audit_answers, is_open, open_batch_pairs, spot_ans
 from db.queries.calibrating import JUDGED_COLUMNS, JudgedRow, judged_row
 from db.queries.definitions import is_stale
 from db.queries.draws import hold_draws
+from db.queries.standing import revoked_people
 from db.queries.workspace_values import lock_value
 
 REVIEWED = "a person has judged or skipped them already"
@@ -212,19 +213,20 @@ def list_answers(session: Session, *, batch_id: int, criterion: Criterion) -> di
 def list_spot_answers(session: Session, *, certificate_id: int, criterion: Criterion) -> list[int]:
     """The first blind grade of each answered spot check of a certificate, in the order they were given.
 
-    Neither an undo nor a later grade changes it: whoever gives those may have read the proposal meanwhile.
+    Neither an undo nor a later grade changes it: whoever gives those may have read the proposal meanwhile. A first
+    grade of somebody who is revoked counts for nothing, and no later one takes its place.
     """
     rows = session.execute(
         spot_answers(criterion)
         .where(SpotCheck.certificate_id == certificate_id)
-        .with_only_columns(Review.pair_id, Review.grade)
+        .with_only_columns(Review.pair_id, Review.grade, Review.person_id.in_(revoked_people()))
         .order_by(Review.id)
     )
-    first: dict[int, int] = {}
-    for pair_id, grade in rows:
+    first: dict[int, int | None] = {}
+    for pair_id, grade, revoked in rows:
         if grade is not None:
-            first.setdefault(pair_id, grade)
-    return list(first.values())
+            first.setdefault(pair_id, None if revoked else grade)
+    return [grade for grade in first.values() if grade is not None]
 
 
 def count_spot_checks(session: Session, certificate_id: int) -> int:

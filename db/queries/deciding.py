@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -43,14 +43,19 @@ class Undecided:
     suggestion: Suggestion
 
 
-def list_undecided(session: Session, *, policy_id: int, criterion: Criterion, limit: int) -> list[Undecided]:
+def list_undecided(
+    session: Session, *, policy_id: int, criterion: Criterion, limit: int, within: Collection[int] | None = None
+) -> list[Undecided]:
     """Current suggestions whose latest decision is not this policy's; their states are held by this transaction.
+
+    With `within` only those of these pairs.
 
     Left alone are those for calibrate and held-out questions, which people judge blind, those in the sample of an open
     batch, and those about which a certified policy decided: what a certificate accepted or rejected, no other policy
     decides anew while the suggestion is the same. So are the retriever's, which nothing but a certificate accepts, and
     stale ones, which wait for their judge to see the definition that holds now.
     """
+    only = [] if within is None else [PairState.pair_id.in_(list(within))]
     rows = session.execute(
         sa.select(PairState, Suggestion)
         .join(Suggestion, Suggestion.id == PairState.suggestion_id)
@@ -61,6 +66,7 @@ def list_undecided(session: Session, *, policy_id: int, criterion: Criterion, li
         .outerjoin(Decision, Decision.id == PairState.decision_id)
         .outerjoin(Policy, Policy.id == Decision.policy_id)
         .where(
+            *only,
             PairState.criterion == criterion,
             sa.or_(QueryCluster.split.is_(None), QueryCluster.split == Split.TRAIN),
             sa.or_(

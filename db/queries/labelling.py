@@ -18,6 +18,7 @@ from db.models import JudgeRow, LabelFailure, LabelJob, Pair, PairState, Passage
 from db.queries.audits import open_batch_pairs
 from db.queries.definitions import still_holds
 from db.queries.prompts import remember_prompts
+from db.queries.standing import list_revoked_among
 from db.queries.states import set_suggestions
 from db.queries.suspending import held_pairs
 
@@ -83,9 +84,11 @@ def store_proposals(
     Where another judge's label is accepted under a certificate in force, or frozen for one, that one stays current: to
     ask a second judge for its opinion must not undo what was certified. `use_judge` puts a judge in another's place.
     A pair that this judge has labelled under the same definition, in another worker, keeps that suggestion; only an
-    unreadable one is followed by a readable one.
+    unreadable one is followed by a readable one. What a judge says that was revoked meanwhile is kept, for it was paid
+    for, and is current for no pair.
     """
     pair_ids = sorted({proposal.pair_id for proposal in proposals})
+    list_revoked_among(session, [judge.id])  # whoever revokes it waits for us, or we for them, before pairs are held
     # Held from here on, so that nobody else can label them between this look and the insert.
     lock_pairs(session, pair_ids)
     labelled = _labelled(session, pair_ids, judge_id=judge.id)
@@ -106,7 +109,7 @@ def store_proposals(
 
 
 def list_to_use(session: Session, *, judge_id: int, criterion: Criterion, after: int, limit: int) -> list[Suggestion]:
-    """A judge's newest readable suggestions that still hold, of pairs for which another judge's is current; by pair.
+    """A judge's newest readable suggestions that still hold, of pairs for which another judge's or none is current.
 
     Pairs of an open batch are left out: what it froze stays until its certificate is issued or it is closed.
     """
@@ -126,10 +129,10 @@ def list_to_use(session: Session, *, judge_id: int, criterion: Criterion, after:
         session.scalars(
             sa.select(Suggestion)
             .join(PairState, sa.and_(PairState.pair_id == Suggestion.pair_id, PairState.criterion == criterion))
-            .join(current, current.id == PairState.suggestion_id)
+            .outerjoin(current, current.id == PairState.suggestion_id)
             .where(
                 Suggestion.id.in_(newest),
-                current.judge_id != judge_id,
+                sa.or_(current.id.is_(None), current.judge_id != judge_id),
                 Suggestion.pair_id > after,
                 Suggestion.pair_id.not_in(open_batch_pairs(criterion)),
             )

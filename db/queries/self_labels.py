@@ -29,7 +29,7 @@ from db.models import (
     Suggestion,
 )
 from db.queries.audits import is_open, is_suspended, locked_pairs, open_batch_pairs
-from db.queries.calibrating import is_of_scale
+from db.queries.calibrating import is_of_scale, rests_on_revoked
 from db.queries.standing import GRADING, locked_states, standing_reviews
 from db.queries.suspending import suspend_certificates, void_batches
 
@@ -231,7 +231,9 @@ def get_retriever_calibrator(
         .order_by(Calibrator.id.desc())
     )
     of_model = (found for found, judge in rows if judge.parameters.get("model_hash") == model_hash)
-    return next((found for found in of_model if is_of_scale(found, scale)), None)
+    return next(
+        (found for found in of_model if is_of_scale(found, scale) and not rests_on_revoked(session, found)), None
+    )
 
 
 def has_calibrator(session: Session, *, judge_id: int) -> bool:

@@ -1,4 +1,8 @@
-"""What stands for a pair: the reviews nobody took back, and its state, held while somebody changes it."""
+"""What stands for a pair: the reviews nobody took back, and its state, held while somebody changes it.
+
+Whose words stand is said here alone: what a revoked person judged, or a revoked judge proposed, is kept and counts for
+nothing. How somebody is revoked and given back is in `revoking.py`.
+"""
 
 from __future__ import annotations
 
@@ -9,20 +13,55 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session, aliased, object_session
 
 from annotator.types import Criterion, JudgeKind
-from db.enums import LabelSource, Outcome, ReviewAction
-from db.models import Decision, JudgeRow, Pair, PairState, Review, Suggestion
+from db.enums import LabelSource, Outcome, ReviewAction, RevocationAct
+from db.models import Decision, JudgeRow, Pair, PairState, Person, Review, Revocation, Suggestion
 
 GRADING = (ReviewAction.GRADE, ReviewAction.ADJUDICATE)
 
 
 def standing_reviews(criterion: Criterion) -> sa.Select[Review]:
-    """Reviews that nobody took back, of one criterion."""
+    """Reviews that nobody took back, of one criterion, of people who are not revoked."""
     undo = aliased(Review)
     return sa.select(Review).where(
         Review.criterion == criterion,
         Review.action != ReviewAction.UNDO,
         ~sa.exists().where(undo.undoes_id == Review.id),
+        Review.person_id.not_in(revoked_people()),
     )
+
+
+def revoked_people() -> sa.Select[int]:
+    """Ids of the people whose newest revocation holds, as part of a larger query."""
+    return _revoked(Revocation.reviewer_id)
+
+
+def revoked_judges() -> sa.Select[int]:
+    """Ids of the judges whose newest revocation holds, as part of a larger query."""
+    return _revoked(Revocation.judge_id)
+
+
+def _revoked(column: sa.orm.InstrumentedAttribute[int | None]) -> sa.Select[int]:
+    newest = sa.select(sa.func.max(Revocation.id)).where(column.is_not(None)).group_by(column)
+    # The columns are named again in a table of their own: a query about revocations may have this one inside.
+    row = aliased(Revocation)
+    return sa.select(getattr(row, column.key)).where(row.id.in_(newest), row.act == RevocationAct.REVOKE)
+
+
+def is_person_revoked(session: Session, person_id: int) -> bool:
+    """Whether what this person judges stands no more; nobody revokes them or gives them back until we are done."""
+    session.execute(sa.select(Person.id).where(Person.id == person_id).with_for_update(key_share=True))
+    return person_id in set(session.scalars(revoked_people()))
+
+
+def list_revoked_among(session: Session, judge_ids: Collection[int]) -> set[int]:
+    """Those of the judges that are revoked; nobody revokes them or gives them back until we are done.
+
+    To be called before pairs are held, so that nobody waits in a circle.
+    """
+    wanted = sorted(set(judge_ids))
+    held = sa.select(JudgeRow.id).where(JudgeRow.id.in_(wanted)).order_by(JudgeRow.id)
+    session.execute(held.with_for_update(read=True, key_share=True))
+    return set(wanted) & set(session.scalars(revoked_judges()))
 
 
 def get_standing_review(session: Session, *, pair_id: int, criterion: Criterion) -> Review | None:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 
 from sqlalchemy.orm import Session
 
 from annotator.types import Criterion
 from db.enums import LabelSource, Outcome, ReviewAction
-from db.models import PairState, Suggestion
+from db.models import PairState, Review, Suggestion
 from db.queries.standing import (
     GRADING,
     accepted_source,
     get_standing_review,
+    list_revoked_among,
+    load_suggestions,
     locked_states,
     set_decision,
     standing_reviews,
@@ -25,10 +27,14 @@ __all__ = [
     "get_standing_review",
     "locked_states",
     "refresh_state",
+    "refresh_states",
     "set_decision",
     "set_suggestions",
     "standing_reviews",
 ]
+
+SOME = 500
+"""Pairs that are held and brought up to date at once."""
 
 
 def refresh_state(session: Session, *, pair_id: int, criterion: Criterion, now: datetime) -> PairState:
@@ -38,20 +44,50 @@ def refresh_state(session: Session, *, pair_id: int, criterion: Criterion, now: 
     """
     session.flush()
     state = locked_states(session, pair_ids=[pair_id], criterion=criterion, now=now)[pair_id]
-    review = get_standing_review(session, pair_id=pair_id, criterion=criterion)
-    state.review_id = None if review is None else review.id
-    state.curated_grade, state.curated_source = None, None
-    if review is not None:
-        adjudicated = review.action is ReviewAction.ADJUDICATE
-        state.curated_grade = review.grade
-        state.curated_source = LabelSource.ADJUDICATED if adjudicated else LabelSource.HUMAN
-    elif state.outcome is Outcome.ACCEPTED and state.suggestion_id is not None:
-        suggestion = session.get_one(Suggestion, state.suggestion_id)
-        source = accepted_source(suggestion)
-        state.curated_grade, state.curated_source = suggestion.grade, source
-    state.updated_at = now
-    session.flush()
+    _curate(session, {pair_id: state}, criterion=criterion, now=now)
     return state
+
+
+def refresh_states(session: Session, *, pair_ids: Collection[int], criterion: Criterion, now: datetime) -> None:
+    """Brings many pairs up to date as `refresh_state` does, some hundred at a time."""
+    session.flush()
+    wanted = sorted(set(pair_ids))
+    for start in range(0, len(wanted), SOME):
+        some = wanted[start : start + SOME]
+        states = locked_states(session, pair_ids=some, criterion=criterion, now=now)
+        _curate(session, states, criterion=criterion, now=now)
+
+
+def _curate(session: Session, states: Mapping[int, PairState], *, criterion: Criterion, now: datetime) -> None:
+    reviews = {
+        review.pair_id: review
+        for review in session.scalars(
+            standing_reviews(criterion)
+            .where(Review.pair_id.in_(list(states)), Review.action.in_(GRADING))
+            .order_by(Review.pair_id, Review.action == ReviewAction.ADJUDICATE, Review.id)
+        )
+    }
+    accepted = load_suggestions(
+        session,
+        [
+            state.suggestion_id
+            for pair_id, state in states.items()
+            if pair_id not in reviews and state.outcome is Outcome.ACCEPTED and state.suggestion_id is not None
+        ],
+    )
+    for pair_id, state in states.items():
+        review = reviews.get(pair_id)
+        suggestion = None if state.suggestion_id is None else accepted.get(state.suggestion_id)
+        state.review_id = None if review is None else review.id
+        state.curated_grade, state.curated_source = None, None
+        if review is not None:
+            adjudicated = review.action is ReviewAction.ADJUDICATE
+            state.curated_grade = review.grade
+            state.curated_source = LabelSource.ADJUDICATED if adjudicated else LabelSource.HUMAN
+        elif suggestion is not None:
+            state.curated_grade, state.curated_source = suggestion.grade, accepted_source(suggestion)
+        state.updated_at = now
+    session.flush()
 
 
 def set_suggestions(
@@ -59,8 +95,11 @@ def set_suggestions(
 ) -> None:
     """Makes new suggestions the current ones of their pairs; what was decided about older ones no longer holds.
 
-    A certificate never carries over: one that accepted an older suggestion of these pairs is suspended.
+    A certificate never carries over: one that accepted an older suggestion of these pairs is suspended. What a revoked
+    judge proposed takes nobody's place.
     """
+    revoked = list_revoked_among(session, {suggestion.judge_id for suggestion in suggestions})
+    suggestions = [suggestion for suggestion in suggestions if suggestion.judge_id not in revoked]
     suspend_replaced(session, pair_ids=[s.pair_id for s in suggestions], criterion=criterion, now=now)
     states = locked_states(session, pair_ids=[s.pair_id for s in suggestions], criterion=criterion, now=now)
     for suggestion in suggestions:

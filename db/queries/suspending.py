@@ -43,7 +43,7 @@ def suspend_certificates(session: Session, certificates: Sequence[Certificate], 
                 certificate_id=certificate.id, state=CertificateState.SUSPENDED, reason=reason, created_at=now
             )
         )
-        back += _reject_accepted(session, certificate, reason=reason, now=now)
+        back += reject_accepted(session, certificate, reason=reason, now=now)
     session.flush()
     for criterion in sorted({certificate.criterion for certificate in fresh}):
         rebuild_queue(session, criterion=criterion, now=now)
@@ -55,7 +55,8 @@ def _suspended(session: Session, certificate_id: int) -> bool:
     return session.scalar(found) is not None
 
 
-def _reject_accepted(session: Session, certificate: Certificate, *, reason: str, now: datetime) -> int:
+def reject_accepted(session: Session, certificate: Certificate, *, reason: str, now: datetime) -> int:
+    """Rejects what goes as accepted under a certificate that is suspended; returns how many pairs went back."""
     accepted = session.execute(
         sa.select(PairState.pair_id, Decision.policy_id)
         .join(Decision, Decision.id == PairState.decision_id)

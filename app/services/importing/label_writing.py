@@ -25,10 +25,12 @@ from app.services.importing.corpus_writing import REFUSED_PASSAGE, REFUSED_QUERY
 from app.services.importing.rows import BadLine, Line, NewCandidate, NewJudgement, NewSuggestion, Refused
 from app.services.importing.run import BATCH, ImportRun
 from app.services.importing.seen import Sight
+from app.services.refusals import refuse_revoked_person
 from db.enums import PersonKind
 from db.models import Source
 from db.queries import corpus, imports, sources
 from db.queries.people import person_named
+from db.queries.standing import revoked_judges
 
 _IDS_KEPT = 200_000
 """Ids remembered at most, so that a file sorted by query does not ask for the same query again and again."""
@@ -149,6 +151,7 @@ def write_judgements(
         raise InputInvalid(f"{person!r} cannot name a person; it needs 1 to {MAX_NAME} characters")
     with run.workspace.sessions.begin() as session:
         person_id = person_named(session, person, now=run.now, kind=PersonKind.IMPORTED).id
+        refuse_revoked_person(session, person_id)
     ids = Ids(run)
     for batch in run.batches(lines):
         with run.workspace.sessions.begin() as session:
@@ -190,10 +193,13 @@ def write_suggestions(
         with run.workspace.sessions.begin() as session:
             ids.load(session, batch)
             rows: list[imports.SuggestionRow] = []
+            revoked = set(session.scalars(revoked_judges()))
             for line in batch:
                 try:
                     query, passage = ids.pair(line.value.query_id, line.value.passage_id)
                     judge = _judge(run, session, line.value, judges, criterion)
+                    if judge in revoked:
+                        raise BadLine(f"the judge {shown(line.value.judge)} is revoked")
                     row = _suggestion_row(run, session, line.value, (query, passage, judge), max_grade, mapping)
                 except BadLine as exc:
                     run.refuse(Refused(line.file, line.line, str(exc)))

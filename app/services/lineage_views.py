@@ -1,0 +1,299 @@
+"""What the Lineage screen and the verbs `lineage` and `revoke` show: frozen values, no rows of the database."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from annotator.types import Criterion
+from db.enums import LabelSource, ModelKind, ModelStage, RevocationAct, RunStatus
+
+
+class AuthorKind(StrEnum):
+    """Whose labels they are."""
+
+    JUDGE = "judge"
+    PERSON = "person"
+
+
+@dataclass(frozen=True, slots=True)
+class Author:
+    """A judge or a person. `ids`: of a judge one a prompt version, model or criterion, with `versions` beside them."""
+
+    kind: AuthorKind
+    name: str
+    ids: tuple[int, ...]
+    versions: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class AuthorChoice:
+    """An author as one can be picked: a judge with one prompt version, or a person."""
+
+    author: Author
+    revoked: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ModelUse:
+    """A model that was trained on some labels: how many of its label set's, and their share of the set's weight.
+
+    through: the encoder of an adapter, where it was the encoder that was trained on them; else None.
+    """
+
+    id: int
+    name: str
+    hash: str
+    kind: ModelKind
+    stage: ModelStage
+    is_live: bool
+    n_labels: int
+    share: float
+    through: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SourceShare:
+    """One source's part of a label set; `share` of the weight, in [0, 1]."""
+
+    source: LabelSource
+    n_labels: int
+    share: float
+
+
+@dataclass(frozen=True, slots=True)
+class AuthorShare:
+    """One author's part of a label set. n_certified: of a judge's labels, those under a certificate; n_blind: of a
+    person's, those given blind. `share` of the weight, in [0, 1].
+    """
+
+    author: Author
+    n_labels: int
+    share: float
+    n_certified: int
+    n_blind: int
+    revoked: bool
+
+
+@dataclass(frozen=True, slots=True)
+class LabelSetView:
+    """What a model was trained on: the frozen labels, by source and by author. n_revoked: by authors revoked now."""
+
+    id: int
+    hash: str
+    criterion: Criterion
+    n_labels: int
+    n_queries: int
+    n_revoked: int
+    frozen_by: str | None
+    created_at: datetime
+    sources: tuple[SourceShare, ...]
+    authors: tuple[AuthorShare, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RunFacts:
+    """The training run that made a model."""
+
+    id: int
+    status: RunStatus
+    person: str | None
+    settings: Mapping[str, object]
+    started_at: datetime | None
+    finished_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class ChainLink:
+    """A model that another one stands on: the encoder whose passages an adapter searches, or the base of a fine-tune.
+
+    n_revoked: of the labels that this link itself was trained on.
+    """
+
+    role: str
+    id: int
+    name: str
+    hash: str
+    kind: ModelKind
+    stage: ModelStage
+    n_labels: int
+    n_revoked: int
+
+
+@dataclass(frozen=True, slots=True)
+class ModelLineage:
+    """A model and all that it came from; run and label set are None for a model that came as it is."""
+
+    id: int
+    name: str
+    hash: str
+    kind: ModelKind
+    stage: ModelStage
+    is_live: bool
+    created_at: datetime
+    run: RunFacts | None
+    label_set: LabelSetView | None
+    chain: tuple[ChainLink, ...]
+
+    @property
+    def n_revoked(self) -> int:
+        """Labels since revoked that this model or one it stands on was trained on."""
+        own = 0 if self.label_set is None else self.label_set.n_revoked
+        return own + sum(link.n_revoked for link in self.chain)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelChoice:
+    """A model as one can be picked."""
+
+    id: int
+    name: str
+    hash: str
+    stage: ModelStage
+    n_labels: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class LineageLabel:
+    """One label of a label set. Concealed: people judge the pair blind now, and nothing is said of the label.
+
+    grade: may be an expected one, between two. blind: of a person's label. certificate_id: of an accepted one.
+    """
+
+    pair_id: int
+    query: str
+    passage_title: str
+    passage_start: str
+    concealed: bool
+    grade: float | None
+    weight: float | None
+    source: LabelSource | None
+    author: str | None
+    at: datetime | None
+    blind: bool | None
+    certificate_id: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class LineagePage:
+    rows: tuple[LineageLabel, ...]
+    total: int
+    offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class SetUse:
+    """A label set that uses an author's labels: how many of all its labels, and their share of the weight."""
+
+    label_set: str
+    criterion: Criterion
+    created_at: datetime
+    n_labels: int
+    n_all: int
+    share: float
+    models: tuple[ModelUse, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class AuthorLineage:
+    """An author and every label set and model that used their labels, newest first. n_said: proposals or grades ever
+    given, whether they count or not.
+    """
+
+    author: Author
+    revoked: bool
+    n_said: int
+    uses: tuple[SetUse, ...]
+
+    @property
+    def models(self) -> tuple[ModelUse, ...]:
+        """Each model once, with its labels of this author in the newest of its label sets."""
+        found: dict[int, ModelUse] = {}
+        for use in self.uses:
+            for model in use.models:
+                found.setdefault(model.id, model)
+        return tuple(sorted(found.values(), key=lambda model: (not model.is_live, -model.id)))
+
+
+@dataclass(frozen=True, slots=True)
+class PairUse:
+    """One pair's label in one label set, and the models that were trained on it."""
+
+    label_set: str
+    created_at: datetime
+    label: LineageLabel
+    models: tuple[ModelUse, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PairLineage:
+    """One pair and every label set and model that used a label of it, newest first."""
+
+    pair_id: int
+    query_id: str
+    query: str
+    passage_id: str
+    passage_title: str
+    passage_text: str
+    concealed: bool
+    uses: tuple[PairUse, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Consequences:
+    """What revoking somebody would do now; nothing is written.
+
+    n_labels: grades of train questions that count now and would not. n_fallback: of these, those for which another
+    judge or person has said something. n_soft: proposals that train as soft targets and would not. n_held_out:
+    judgements that evaluations count and would not. n_accepted: pairs accepted under the certificates that would be
+    suspended. n_calibrators: those that would have to be fitted again. models: those trained on the labels.
+    """
+
+    author: Author
+    n_labels: int
+    n_fallback: int
+    n_soft: int
+    n_held_out: int
+    n_certificates: int
+    n_accepted: int
+    n_batches: int
+    n_calibrators: int
+    n_jobs: int
+    models: tuple[ModelUse, ...]
+
+    @property
+    def live_model(self) -> ModelUse | None:
+        """The live model, if it was trained on the labels."""
+        return next((model for model in self.models if model.is_live), None)
+
+
+@dataclass(frozen=True, slots=True)
+class RevocationReport:
+    """What a revocation, or its end, did.
+
+    n_pairs: pairs computed anew. n_fallback: those that go by another judge now. n_certificates: suspended, or back in
+    force. n_waiting: pairs in the audit queues now.
+    """
+
+    author: Author
+    act: RevocationAct
+    reason: str
+    n_pairs: int
+    n_fallback: int
+    n_certificates: int
+    n_batches: int
+    n_jobs: int
+    n_waiting: int
+
+
+@dataclass(frozen=True, slots=True)
+class RevocationEntry:
+    """One act of the past."""
+
+    at: datetime
+    act: RevocationAct
+    author: str
+    by: str
+    reason: str
