@@ -9,6 +9,7 @@ import streamlit as st
 from app.components.table import show_table
 from app.components.text import counted, escaped, shortened
 from app.services.views import DifferenceView, EvaluationView, QueryChange
+from retriever.slices import FAMILIES, SMALLEST
 
 _ALL = ("all", "overall", "")
 _HEADLINE = "nDCG@10"
@@ -84,17 +85,34 @@ def _figures(d: DifferenceView) -> list[str]:
 
 
 def show_slices(evaluation: EvaluationView) -> None:
-    """The same differences on the queries whose answers the training had seen and on those it had not."""
+    """The same differences on parts of the queries; where there are few, their number and mean and no verdict."""
     parts = [d for d in evaluation.differences if d.slice not in _ALL]
     if not parts:
         return
-    with st.expander("Seen and unseen queries apart", key="evaluation.slices"):
-        show_table(
-            ["Queries", "Measure", "Difference", "95 % interval", "p", "n", "Reading"],
-            [[d.slice, d.measure, *_figures(d)] for d in parts],
-            align=["left", "left", "right", "right", "right", "right", "left"],
+    with st.expander("Parts of the queries: seen and unseen, length, labels", key="evaluation.slices"):
+        measures = list(dict.fromkeys(d.measure for d in parts))
+        chosen = st.segmented_control(
+            "Measure", measures, default=measures[0], key="evaluation.slice_measure", label_visibility="collapsed"
         )
-        st.caption("Seen: a passage that answers the query was also trained on as the answer to another query.")
+        for family in FAMILIES:
+            shown = [d for d in parts if d.slice in family.names and d.measure == (chosen or measures[0])]
+            if shown:
+                show_table(
+                    [family.title, "Difference", "95 % interval", "p", "n", "Reading"],
+                    [[d.slice, *_part_figures(d)] for d in shown],
+                    align=["left", "right", "right", "right", "right", "left"],
+                )
+                st.caption(family.about)
+        st.caption(
+            "The gate judges by all queries and by the unseen ones. The other parts describe: with so many of them, one or "
+            "the other looks better or worse by chance."
+        )
+
+
+def _part_figures(d: DifferenceView) -> list[str]:
+    if d.n_queries < SMALLEST:
+        return [_signed(d.mean), "–", "–", f"{d.n_queries:,}", "too few queries to say"]
+    return _figures(d)
 
 
 def _share(value: float | None) -> str:

@@ -28,9 +28,11 @@ def evaluation_view(session: Session, row: Evaluation) -> EvaluationView:
     baseline = None if row.baseline_model_id is None else get_model_or_raise(session, row.baseline_model_id)
     before: Mapping[str, float] = row.comparison.get("baseline", {})
     changes = row.comparison.get("changes") or largest_changes(row.per_query)  # evaluations before it was stored
+    model = get_model_or_raise(session, row.model_version_id)
     return EvaluationView(
         id=row.id,
-        model=get_model_or_raise(session, row.model_version_id).name,
+        model=model.name,
+        model_hash=model.hash,
         baseline=None if baseline is None else baseline.name,
         split=row.split,
         look=row.look,

@@ -104,6 +104,7 @@ class EvaluationView:
     gate_passed: bool | None
     gate_reasons: tuple[str, ...]
     created_at: datetime
+    model_hash: str = ""
     n_to_judge: int = 0
     checks: tuple[CheckResult, ...] = ()
 
