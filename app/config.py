@@ -38,6 +38,7 @@ class Settings(BaseSettings):
 
     model: str = "default"
     max_length: Annotated[int, Field(ge=8, le=8192)] = 256
+    encoder_backend: Literal["auto", "torch", "torch-bf16", "openvino", "openvino-bf16"] = "auto"
     max_grade: Annotated[int, Field(ge=1, le=9)] = 3
     relevant_from: Annotated[int, Field(ge=1, le=9)] = 2
     pool_depth: Annotated[int, Field(ge=1, le=1000)] = 20

@@ -21,6 +21,7 @@ from retriever.quiet import quiet_transformers
 
 if TYPE_CHECKING:
     from retriever.adapter import QueryAdapter
+    from retriever.encoding.measuring import Measurement
 
 __all__ = ["BackendName", "Encoder", "Vectors", "load_sentence_transformer", "make_backend"]
 
@@ -164,6 +165,17 @@ class Encoder:
             return False
         self._refusal = None
         return True
+
+    def use_fastest(self, texts: Sequence[str]) -> Measurement:
+        """Measures every backend on these texts, a hundred or so, and computes with the fastest from now on.
+
+        Raises: ValueError without texts.
+        """
+        from retriever.encoding.measuring import measure_backends
+
+        measured, backends = measure_backends(self._model, texts)
+        self._backend, self._refusal = backends[measured.backend], None
+        return measured
 
     def encode(
         self,

@@ -16,6 +16,9 @@ Role = Literal["query", "document"]
 
 Precision = Literal["f32", "bf16"]
 
+PARITY = 0.999
+"""The least cosine between any vector and torch's float32 vector of the same text, below which a backend is refused."""
+
 
 class Backend(Protocol):
     """One way to run a loaded model."""

@@ -13,6 +13,7 @@ import queue
 import threading
 import warnings
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import openvino
@@ -21,15 +22,12 @@ from sentence_transformers import SentenceTransformer
 from sentence_transformers.base.modules import Router, Transformer
 from torch import Tensor, nn
 
-from retriever.encoding.backend import BackendName, Role, Vectors
+from retriever.encoding.backend import PARITY, BackendName, Role, Vectors
 from retriever.encoding.torch_backend import TorchBackend
 from retriever.errors import BackendRefused
 from retriever.quiet import quiet_transformers
 
 BATCH = 16
-PARITY = 0.999
-"""The least cosine between a vector and torch's float32 vector of the same text: the issue's bound."""
-
 _INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 _TRIED_ON = (
     "x",
@@ -40,17 +38,27 @@ _TRIED_ON = (
 )
 
 
+@dataclass(frozen=True, slots=True)
+class Converted:
+    """A model for OpenVINO, any number of texts of any length, and the names of its inputs in order."""
+
+    model: openvino.Model
+    inputs: tuple[str, ...]
+
+
 class OpenVinoBackend:
     """A converted model with a queue of requests; one caller at a time, the others wait."""
 
-    def __init__(self, model: SentenceTransformer, *, bf16: bool = False) -> None:
-        """Converts, compiles and tries the model.
+    def __init__(self, model: SentenceTransformer, *, bf16: bool = False, converted: Converted | None = None) -> None:
+        """Converts the model unless that was done already, compiles and tries it.
 
         Raises: BackendRefused when it cannot be converted, or gives other vectors than torch.
         """
+        converted = convert(model) if converted is None else converted
         self._model = model
         self._bf16 = bf16
-        self._compiled, self._inputs = _compile(model, bf16=bf16)
+        self._inputs = converted.inputs
+        self._compiled = openvino.Core().compile_model(converted.model, "CPU", _settings(bf16=bf16))
         self._lock = threading.Lock()
         self._check()
 
@@ -119,7 +127,11 @@ class _Whole(nn.Module):
         return nn.functional.normalize(features["sentence_embedding"], p=2, dim=1)
 
 
-def _compile(model: SentenceTransformer, *, bf16: bool) -> tuple[openvino.CompiledModel, tuple[str, ...]]:
+def convert(model: SentenceTransformer) -> Converted:
+    """The model as OpenVINO has it, in float32; seconds.
+
+    Raises: BackendRefused when it cannot be converted.
+    """
     kind = type(model[0]).__name__
     if not isinstance(model[0], Transformer) or any(isinstance(part, Router) for part in model.modules()):
         raise BackendRefused(f"openvino runs plain transformer encoders only; this model begins with {kind}")
@@ -143,7 +155,7 @@ def _compile(model: SentenceTransformer, *, bf16: bool) -> tuple[openvino.Compil
             )
         for place, name in zip(converted.inputs, inputs, strict=True):
             place.get_tensor().set_names({name})
-        return openvino.Core().compile_model(converted, "CPU", _settings(bf16=bf16)), inputs
+        return Converted(converted, inputs)
     except Exception as exc:  # the converter raises whatever its thirty front-end passes raise
         raise BackendRefused(f"openvino cannot convert this model ({kind}): {_first_line(exc)}") from exc
     finally:
