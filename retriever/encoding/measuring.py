@@ -1,0 +1,106 @@
+"""Which backend is fastest for a model on this machine, among those that give the same vectors."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from sentence_transformers import SentenceTransformer
+
+from retriever.encoding.backend import PARITY, Backend, BackendName, Vectors, precision_of
+from retriever.encoding.torch_backend import TorchBackend
+from retriever.errors import BackendRefused
+
+WORTH = 1.1
+"""A bf16 backend must be so many times as fast as the fastest float32 one: exact vectors for less. Our choice."""
+
+_TURNS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class BackendFigure:
+    """One backend: texts a second and the least cosine to torch in float32, or why it is refused."""
+
+    backend: BackendName
+    texts_per_second: float | None
+    least_cosine: float | None
+    refused: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """The backend chosen, on how many texts, and what each was measured at, torch in float32 first."""
+
+    backend: BackendName
+    n_texts: int
+    figures: tuple[BackendFigure, ...]
+
+
+def measure_backends(
+    model: SentenceTransformer, texts: Sequence[str], *, clock: Callable[[], float] = time.perf_counter
+) -> tuple[Measurement, dict[BackendName, Backend]]:
+    """The fastest backend that keeps parity, with the figures of all, and the backends that can be used.
+
+    The texts are cut into turns in which every backend encodes the same ones, so that a busy machine slows all alike.
+    Raises: ValueError without texts.
+    """
+    if not texts:
+        raise ValueError("there are no texts to measure on")
+    backends, refused = _make_all(model)
+    by_length = sorted(texts, key=len)
+    turns = [turn for start in range(_TURNS) if (turn := by_length[start::_TURNS])]
+    seconds = dict.fromkeys(backends, 0.0)
+    cosine = dict.fromkeys(backends, 1.0)
+    for backend in backends.values():
+        _encode(backend, turns[0][:2])  # what a first call sets up is not the speed of the others
+    for number, turn in enumerate(turns):
+        vectors: dict[BackendName, Vectors] = {}
+        names = list(backends)
+        for name in names[number % len(names) :] + names[: number % len(names)]:
+            begun = clock()
+            vectors[name] = _encode(backends[name], turn)
+            seconds[name] += clock() - begun
+        for name in names:
+            worst = float((vectors[name] * vectors["torch"]).sum(axis=1).min())
+            cosine[name] = min(cosine[name], worst if np.isfinite(worst) else -1.0)
+    figures = []
+    for name in backends:
+        speed = len(texts) / max(seconds[name], 1e-9)
+        reason = None if cosine[name] >= PARITY else f"cosine {cosine[name]:.5f} to torch, at least {PARITY} needed"
+        figures.append(BackendFigure(name, speed, cosine[name], reason))
+    figures += [BackendFigure(name, None, None, reason) for name, reason in refused.items()]
+    return Measurement(_fastest(figures), len(texts), tuple(figures)), backends
+
+
+def _make_all(model: SentenceTransformer) -> tuple[dict[BackendName, Backend], dict[BackendName, str]]:
+    backends: dict[BackendName, Backend] = {"torch": TorchBackend(model), "torch-bf16": TorchBackend(model, bf16=True)}
+    refused: dict[BackendName, str] = {}
+    try:
+        from retriever.encoding.openvino_backend import OpenVinoBackend, convert
+
+        converted = convert(model)
+    except (BackendRefused, ImportError) as exc:
+        return backends, {"openvino": str(exc), "openvino-bf16": str(exc)}
+    for name in ("openvino", "openvino-bf16"):
+        try:
+            backends[name] = OpenVinoBackend(model, bf16=precision_of(name) == "bf16", converted=converted)
+        except BackendRefused as exc:
+            refused[name] = str(exc)
+    return backends, refused
+
+
+def _encode(backend: Backend, texts: Sequence[str]) -> Vectors:
+    size = backend.batch_size
+    found: dict[int, Vectors] = {}
+    batches = [texts[start : start + size] for start in range(0, len(texts), size)]
+    backend.embed(batches, role="document", sink=found.__setitem__)
+    return np.concatenate([found[number] for number in range(len(batches))])
+
+
+def _fastest(figures: Sequence[BackendFigure]) -> BackendName:
+    speed = {figure.backend: figure.texts_per_second or 0.0 for figure in figures if figure.refused is None}
+    exact = max((name for name in speed if precision_of(name) == "f32"), key=lambda name: speed[name])
+    best = max(speed, key=lambda name: speed[name])
+    return best if speed[best] >= WORTH * speed[exact] else exact
