@@ -28,8 +28,8 @@ def show_judge_first(evaluation: EvaluationView) -> None:
     if view.asked:
         done = view.asked - view.waiting
         st.caption(
-            f"{done:,} of {counted(view.asked, 'pair')} to judge first are judged. When enough are, compare again, which "
-            f"is look {view.next_look}:"
+            f"{done:,} of {counted(view.asked, 'pair')} to judge first are judged. When enough are, compare again, "
+            f"which is look {view.next_look}:"
         )
         st.code(f"relabel evaluate --model {_hash_of(evaluation)}", language=None)
         if view.waiting:
@@ -44,9 +44,9 @@ def show_judge_first(evaluation: EvaluationView) -> None:
         icon=state.SCREENS["review"].icon,
     )
     st.caption(
-        f"Nobody judged {pairs} in the top 10 of either model, and they count as unrelated. Judged first and blind, best "
-        f"ranks before others, they make the comparison fairer; comparing again is look {view.next_look}, and each look "
-        "asks for more."
+        f"Nobody judged {pairs} in the top 10 of either model, and they count as unrelated. Judged first and blind, "
+        f"best ranks before others, they make the comparison fairer. Comparing again is look {view.next_look}, and each "
+        "look asks for more."
     )
 
 
@@ -124,8 +124,8 @@ def show_regression(results: Sequence[CheckResult]) -> None:
     title = f"Regression set ({counted(len(checks), 'check')}{f', {failing} failing' if failing else ''})"
     with st.expander(title, key="train.regression"):
         st.caption(
-            "A pinned passage must stay among the first results of its question. Every comparison checks both models; what "
-            "the live model holds and a candidate fails blocks the gate."
+            "A pinned passage must stay among the first results of its question. Every comparison checks both models; "
+            "what the live model holds and a candidate fails blocks the gate."
         )
         if checks:
             show_table(

@@ -8,6 +8,7 @@ from app import state
 from app.components.badges import sources_text
 from app.components.charts import show_loss
 from app.components.evaluation import show_changes, show_differences, show_gate, show_headline, show_slices
+from app.components.held_out import show_every_query, show_judge_first, show_regression
 from app.components.problems import OURS, sentence, show_notice, told
 from app.components.rounds import going_text, show_price, show_rounds, show_waiting
 from app.components.table import show_table
@@ -99,10 +100,10 @@ def _start() -> None:
             )
         st.radio(
             "Speed",
-            list(ModelKind),
-            index=list(ModelKind).index(ModelKind(state.get_workspace().settings.speed)),
+            list(_SPEEDS),
+            index=list(_SPEEDS).index(ModelKind(state.get_workspace().settings.speed)),
             format_func=_SPEEDS.__getitem__,
-            captions=[_SPEED_SAYS[kind] for kind in ModelKind],
+            captions=[_SPEED_SAYS[kind] for kind in _SPEEDS],
             key="train.speed",
             horizontal=True,
         )
@@ -180,6 +181,7 @@ def _result(run: RunView) -> None:
     elif run.model is not None:
         st.write("Not evaluated: there are no held-out queries with judgements by people.")
         _promote(run.model, gate_passed=False)
+        show_regression(())
     if run.points:
         with st.expander("Loss curve", key="train.curve"):
             show_loss(run.points)
@@ -325,9 +327,12 @@ def _compared(evaluation: EvaluationView, model: ModelView | None) -> None:
     with right:
         if model is not None:
             _promote(model, gate_passed=evaluation.gate_passed is True and not _stale(evaluation, model))
+    show_judge_first(evaluation)
     show_differences(evaluation)
     show_changes(evaluation)
+    show_every_query(evaluation)
     show_slices(evaluation)
+    show_regression(evaluation.checks)
 
 
 def _stale(evaluation: EvaluationView, model: ModelView) -> bool:

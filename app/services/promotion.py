@@ -9,11 +9,13 @@ from app.bootstrap import Workspace
 from app.errors import NotAllowed, NothingToDo
 from app.services.indexing import corpus_hash, index_system
 from app.services.models import model_view
+from app.services.refusals import require_owner
 from app.services.views import ModelView, PromotionView
 from db.enums import ModelStage, PromotionCause, Split
 from db.models import Evaluation, LiveModel, ModelVersion, Person, Promotion
 from db.queries.people import person_named
 from db.queries.registry import get_index, get_live, get_model_or_raise, lock_live
+from db.queries.regression import list_checks
 from db.queries.self_labels import suspend_self_labels
 from db.queries.training import latest_evaluation
 
@@ -38,7 +40,7 @@ def promote(workspace: Workspace, *, model_id: int, person: str, override_reason
     Raises:
         NotFound: there is no such model.
         NothingToDo: it is live already.
-        NotAllowed: the gate did not pass and no reason was given, or its index is not complete.
+        NotAllowed: the gate did not pass and no reason was given, or not by an owner; or its index is not complete.
     """
     state = corpus_hash(workspace)
     with workspace.sessions.begin() as session:
@@ -48,18 +50,16 @@ def promote(workspace: Workspace, *, model_id: int, person: str, override_reason
         if live is not None and live.id == model.id:
             raise NothingToDo(f"{model.name} is live already")
         evaluation = latest_evaluation(session, model_id=model.id, split=Split.HELD_OUT)
-        passed = (
-            evaluation is not None
-            and evaluation.gate_passed is True
-            and live is not None
-            and evaluation.baseline_model_id == live.id
-        )
+        refused = _why_refused(session, evaluation, live)
+        passed = not refused
         reason = " ".join((override_reason or "").split())
-        if not passed and not reason:
+        if refused and not reason:
             raise NotAllowed(
                 f"the gate did not pass for model {model_id}",
-                user_message=_why_refused(evaluation, live) + " An owner may override this with a reason.",
+                user_message=f"{refused} An owner may override this with a reason.",
             )
+        if refused:
+            require_owner(workspace, session, person, to="promote a model against the gate")
         cause = PromotionCause.GATE if passed else PromotionCause.OVERRIDE
         _switch(
             workspace,
@@ -73,12 +73,20 @@ def promote(workspace: Workspace, *, model_id: int, person: str, override_reason
         )
 
 
-def _why_refused(evaluation: Evaluation | None, live: ModelVersion | None) -> str:
+def _why_refused(session: Session, evaluation: Evaluation | None, live: ModelVersion | None) -> str:
+    """Why the gate does not let the model pass, empty if it does: it passed, against what is live and pinned now."""
     if evaluation is None:
         return "This model was never measured on the held-out questions."
-    if live is not None and evaluation.baseline_model_id != live.id:
+    if live is None or evaluation.baseline_model_id != live.id:
         return "This model was not compared with the one that is live now; evaluate it again."
-    return "The gate did not pass: " + " ".join(evaluation.gate_reasons)
+    if evaluation.gate_passed is not True:
+        return "The gate did not pass: " + " ".join(evaluation.gate_reasons)
+    checked = {result["id"] for result in evaluation.comparison.get("regression", ())}
+    pinned = sum(check.id not in checked for check in list_checks(session))
+    if pinned:
+        since = f"{pinned} regression check was" if pinned == 1 else f"{pinned} regression checks were"
+        return f"{since} pinned after this model was compared; evaluate it again."
+    return ""
 
 
 def rollback(workspace: Workspace, *, person: str, reason: str) -> str:
