@@ -67,7 +67,7 @@ class BM25Index:
     @classmethod
     def open(cls, directory: Path) -> Self:
         """The index of a folder, its scores memory-mapped. Raises: IndexMismatch when it holds no whole index."""
-        meta, passage_ids = read_index_files(directory, kind=KIND)
+        meta, passage_ids = read_index_files(directory, kinds=(KIND,))
         if meta.source == "no terms":
             return cls(None, passage_ids)
         try:
