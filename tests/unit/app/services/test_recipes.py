@@ -1,0 +1,74 @@
+"""Recipes: the workspace's settings, what is changed of them for one run, and how they are stored."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from app.config import Settings, settings_from
+from app.errors import InputInvalid
+from app.services.recipes import HumanStage, make_recipe, read_recipe, stored_recipe
+from db.enums import ModelKind
+from retriever.types import LOSS_NAMES, AdapterSettings, TrainingSettings
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    values = {"seed": 3, "learning_rate": 1e-5, "mined_negatives": 4, "human_epochs": 2, "adapter": {"rank": 8}}
+    return settings_from(tmp_path, values)
+
+
+def test_each_speed_takes_its_own_settings_and_both_take_loss_and_seed(settings: Settings) -> None:
+    """An adapter trained at the learning rate of an encoder learns nothing in its seconds."""
+    adapter, full = make_recipe(settings, {}), make_recipe(settings, {"speed": "full", "loss": "kl"})
+    assert isinstance(adapter.training, AdapterSettings)
+    assert isinstance(full.training, TrainingSettings)
+    assert (adapter.training.rank, adapter.training.seed) == (8, 3)
+    assert adapter.training.learning_rate == AdapterSettings().learning_rate
+    assert (full.training.learning_rate, full.training.loss, full.training.seed) == (1e-5, "kl", 3)
+    assert (adapter.mined_negatives, full.mined_negatives) == (0, 4)
+    assert (adapter.human, full.human) == (HumanStage(), HumanStage(epochs=2))
+
+
+@pytest.mark.parametrize("loss", LOSS_NAMES)
+def test_every_loss_can_be_chosen_at_both_speeds(settings: Settings, loss: str) -> None:
+    """A loss that was written and measured cannot be used."""
+    for speed in ModelKind:
+        assert make_recipe(settings, {"speed": speed.value, "loss": loss}).training.loss == loss
+
+
+@pytest.mark.parametrize(
+    ("overrides", "named"),
+    [
+        ({"speed": "fast"}, "speed is 'fast'"),
+        ({"curriculum": "both"}, "curriculum is 'both'"),
+        ({"mined_negatives": True}, "mined_negatives is True"),
+        ({"mined_negatives": 65}, "mined_negatives is 65"),
+        ({"anchor": 0.5}, "there is no setting 'anchor'"),
+        ({"speed": "full", "anchor": -1.0}, "anchor is -1.0"),
+        ({"speed": "full", "epochs": "3"}, "epochs is '3'; it must be a whole number"),
+    ],
+)
+def test_what_cannot_be_used_is_named(settings: Settings, overrides: dict[str, object], named: str) -> None:
+    """A typing error is found by the worker, in its log, an hour later."""
+    with pytest.raises(InputInvalid, match=named):
+        make_recipe(settings, overrides)
+
+
+@pytest.mark.parametrize("speed", ["adapter", "full"])
+def test_a_stored_recipe_is_read_as_it_was(settings: Settings, speed: str) -> None:
+    """A run that waited in the queue trains with other settings than those that were asked for."""
+    recipe = make_recipe(settings, {"speed": speed, "curriculum": "union"})
+    assert read_recipe(json.loads(json.dumps(stored_recipe(recipe)))) == recipe
+
+
+def test_a_run_from_before_there_were_speeds_is_a_full_training_on_all_labels() -> None:
+    """After an upgrade a waiting run fails, or the list of runs does."""
+    recipe = read_recipe({"loss": "infonce", "epochs": 1})
+    assert (recipe.speed, recipe.curriculum, recipe.training) == (
+        ModelKind.FULL,
+        "union",
+        TrainingSettings(loss="infonce", epochs=1),
+    )
