@@ -40,6 +40,7 @@ SCREENS: Mapping[str, Screen] = MappingProxyType(
         "judges": Screen("screens/judges.py", "Judges", ":material/balance:"),
         "calibration": Screen("screens/calibration.py", "Calibration", ":material/verified:"),
         "train": Screen("screens/train.py", "Train", ":material/model_training:"),
+        "lineage": Screen("screens/lineage.py", "Lineage", ":material/account_tree:"),
         "search": Screen("screens/search.py", "Search", ":material/search:"),
         "data": Screen("screens/data.py", "Data", ":material/database:"),
     }
@@ -73,6 +74,7 @@ _TURN = "state.turn"
 WANTED_PAIR = "state.wanted_pair"
 _HELP = "state.help"
 _OFFSET = "state.labels_offset"
+_LINEAGE_OFFSET = "state.lineage_offset"
 _NOTICE = "state.notice."
 _IMPORT = "state.import_report"
 EXPORT = "state.export"
@@ -198,6 +200,15 @@ def get_offset() -> int:
 
 def set_offset(offset: int) -> None:
     st.session_state[_OFFSET] = max(0, offset)
+
+
+def get_lineage_offset() -> int:
+    """The first label of the Lineage page that is shown."""
+    return int(st.session_state.get(_LINEAGE_OFFSET, 0))
+
+
+def set_lineage_offset(offset: int) -> None:
+    st.session_state[_LINEAGE_OFFSET] = max(0, offset)
 
 
 def leave_notice(screen: str, text: str, kind: NoticeKind = "done") -> None:

@@ -10,6 +10,14 @@ from enum import StrEnum
 from annotator.types import Criterion
 from db.enums import LabelSource, ModelKind, ModelStage, RevocationAct, RunStatus
 
+MOST_NAMES = 3
+"""Models that a sentence names."""
+
+
+def counted(number: int, noun: str, plural: str | None = None) -> str:
+    """ "1 label", "12,345 labels"."""
+    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
+
 
 class AuthorKind(StrEnum):
     """Whose labels they are."""
@@ -268,6 +276,42 @@ class Consequences:
         """The live model, if it was trained on the labels."""
         return next((model for model in self.models if model.is_live), None)
 
+    def sentences(self) -> tuple[str, ...]:
+        """What would happen, in words; only what would."""
+        said = [
+            f"{counted(self.n_labels, 'label')} would leave the next label set"
+            + (f"; for {self.n_fallback:,} of them somebody else has said something" if self.n_labels else "")
+            + "."
+        ]
+        if self.n_soft:
+            said.append(f"{counted(self.n_soft, 'open proposal')} would train no more as soft targets.")
+        if self.n_held_out:
+            said.append(f"{counted(self.n_held_out, 'held-out judgement')} would count no more in evaluations.")
+        if self.n_certificates:
+            said.append(
+                f"{counted(self.n_certificates, 'certificate')} would be suspended, and "
+                f"{counted(self.n_accepted, 'pair')} accepted under a certificate would go back to people."
+            )
+        if self.n_batches:
+            said.append(f"{counted(self.n_batches, 'open batch', 'open batches')} would be closed for good.")
+        if self.n_calibrators:
+            said.append(
+                f"{counted(self.n_calibrators, 'calibrator')} would hold no more until fitted again."
+            )
+        if self.n_jobs:
+            said.append(f"{counted(self.n_jobs, 'label job')} under way would be stopped.")
+        if self.models:
+            names = ", ".join(f"{one.name}{' (live)' if one.is_live else ''}" for one in self.models[:MOST_NAMES])
+            more = f" and {len(self.models) - MOST_NAMES:,} more" if len(self.models) > MOST_NAMES else ""
+            said.append(
+                f"{counted(len(self.models), 'model')} trained on these labels stay as they are: {names}{more}."
+            )
+        else:
+            said.append("No model was trained on these labels.")
+        if self.live_model is not None:
+            said.append("The live model is one of them: retrain, or roll back.")
+        return tuple(said)
+
 
 @dataclass(frozen=True, slots=True)
 class RevocationReport:
@@ -286,6 +330,25 @@ class RevocationReport:
     n_batches: int
     n_jobs: int
     n_waiting: int
+
+    def sentences(self) -> tuple[str, ...]:
+        """What was done, in words."""
+        gone = self.act is RevocationAct.REVOKE
+        said = [
+            f"{self.author.name} is {'revoked' if gone else 'given back'}: "
+            f"{counted(self.n_pairs, 'pair')} computed anew."
+        ]
+        if self.n_fallback:
+            said.append(f"{counted(self.n_fallback, 'pair')} go by another judge's proposal now.")
+        if self.n_certificates:
+            state = "suspended" if gone else "in force again"
+            said.append(f"{counted(self.n_certificates, 'certificate')} {state}.")
+        if self.n_batches:
+            said.append(f"{counted(self.n_batches, 'open batch', 'open batches')} closed.")
+        if self.n_jobs:
+            said.append(f"{counted(self.n_jobs, 'label job')} asked to stop.")
+        said.append(f"{counted(self.n_waiting, 'pair')} wait for people.")
+        return tuple(said)
 
 
 @dataclass(frozen=True, slots=True)

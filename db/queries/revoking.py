@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session, aliased
 
 from annotator.types import Criterion, SuggestionStatus
-from db.enums import LabelSource, Outcome, PolicyKind, RevocationAct, Visibility
+from db.enums import CertificateState, LabelSource, Outcome, PolicyKind, RevocationAct, Visibility
 from db.models import (
     Batch,
     BatchPair,
@@ -408,17 +408,17 @@ def suspend_audited_by(session: Session, revocation: Revocation, person: Person,
     The bound was computed from n audits; without this person's there are fewer, and a sample is used once. Audits of
     batches that are still open wait for somebody else.
     """
-    found = list(session.scalars(_certificates_in_force().where(_audited_by(sa.literal(person.id)))))
+    found = list(session.scalars(_certificates_in_force().where(_audited_by([person.id]))))
     suspend_certificates(session, found, reason=why_suspended(revocation, person.name), now=now)
     return found
 
 
 def list_audited_by(session: Session, person_id: int) -> list[Certificate]:
     """The certificates in force of which this person answered an audit."""
-    return list(session.scalars(_certificates_in_force().where(_audited_by(sa.literal(person_id)))))
+    return list(session.scalars(_certificates_in_force().where(_audited_by([person_id]))))
 
 
-def _audited_by(*people: sa.ColumnElement[int] | sa.Select[int]) -> sa.ColumnElement[bool]:
+def _audited_by(people: Collection[int] | sa.Select[int]) -> sa.ColumnElement[bool]:
     """Whether one of these people answered an audit of the certificate before it was issued, beside `Certificate`."""
     return sa.exists().where(
         BatchPair.batch_id == Certificate.batch_id,
@@ -428,7 +428,7 @@ def _audited_by(*people: sa.ColumnElement[int] | sa.Select[int]) -> sa.ColumnEle
         Review.visibility == Visibility.BLIND,
         Review.card.is_not(None),
         Review.action.in_(GRADING),
-        Review.person_id.in_(*people),
+        Review.person_id.in_(people),
         Review.created_at <= Certificate.created_at,
     )
 
@@ -458,15 +458,16 @@ def give_certificates_back(session: Session, *, name: str, may: Collection[int],
 
 def list_suspended_by_revocation(session: Session) -> list[Certificate]:
     """Certificates that are suspended, the last time by a revocation, and of which nobody they rest on is revoked."""
+    event = aliased(CertificateEvent)
     last = sa.select(sa.func.max(CertificateEvent.id)).group_by(CertificateEvent.certificate_id)
     return list(
         session.scalars(
             sa.select(Certificate)
-            .join(CertificateEvent, CertificateEvent.certificate_id == Certificate.id)
+            .join(event, event.certificate_id == Certificate.id)
             .where(
-                CertificateEvent.id.in_(last),
-                CertificateEvent.reason.like(_SUSPENDED_BY),
-                is_suspended(),
+                event.id.in_(last),
+                event.state == CertificateState.SUSPENDED,
+                event.reason.like(_SUSPENDED_BY),
                 Certificate.judge_id.not_in(revoked_judges()),
                 ~_audited_by(revoked_people()),
             )
