@@ -31,6 +31,7 @@ from db.models import (
 from db.queries.audits import locked_pairs
 from db.queries.calibrating import JUDGED_COLUMNS, JudgedRow, judged_row
 from db.queries.definitions import is_stale
+from db.queries.standing import revoked_judges
 
 HUMAN = (LabelSource.HUMAN, LabelSource.ADJUDICATED)
 Rows = sa.Select[*tuple[Any, ...]]
@@ -112,11 +113,18 @@ def list_curated(session: Session, *, criterion: Criterion) -> list[CuratedLabel
 
 
 def list_proposed(session: Session, *, judge: str, criterion: Criterion) -> list[CuratedLabel]:
-    """A judge's latest readable proposal for every pair of the train split, whatever was decided or audited."""
+    """A judge's latest readable proposal for every pair of the train split, whatever was decided or audited; none of one
+    that is revoked.
+    """
     latest = (
         sa.select(sa.func.max(Suggestion.id))
         .join(JudgeRow, JudgeRow.id == Suggestion.judge_id)
-        .where(JudgeRow.name == judge, Suggestion.criterion == criterion, Suggestion.grade.is_not(None))
+        .where(
+            JudgeRow.name == judge,
+            Suggestion.criterion == criterion,
+            Suggestion.grade.is_not(None),
+            Suggestion.judge_id.not_in(revoked_judges()),
+        )
         .group_by(Suggestion.pair_id)
     )
     proposed = (

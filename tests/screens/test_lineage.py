@@ -12,6 +12,7 @@ from app.bootstrap import Workspace
 from app.services import label_sets, labels, lineage
 from db.enums import ModelStage, Role, RunStatus
 from db.models import Certificate, Decision, LiveModel, ModelVersion, PairState, Person, SpotCheck, TrainingRun
+from db.queries.suspending import scale_to_store
 
 
 @pytest.fixture
@@ -128,7 +129,7 @@ def _await_spot_check(session, pair_id: int, workspace: Workspace) -> None:
         n_errors=0,
         threshold=0.9,
         coverage=1.0,
-        details={},
+        details={"scale": scale_to_store(workspace.scale)},
         created_at=now,
     )
     session.add(certificate)

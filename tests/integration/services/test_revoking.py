@@ -329,19 +329,23 @@ def test_a_definition_changed_meanwhile_keeps_the_certificate_suspended(workspac
     author = judge(workspace, "scripted/1")
     with workspace.sessions.begin() as session:
         session.execute(sa.update(JudgeRow).values(kind=JudgeKind.LLM))  # only LLMs read definitions
-        certified = session.scalar(
-            sa.select(Query.external_id)
+        certificate_id, certified = session.execute(
+            sa.select(Decision.certificate_id, Query.external_id)
             .join(Pair, Pair.query_id == Query.id)
             .join(Decision, Decision.pair_id == Pair.id)
             .where(Decision.certificate_id.is_not(None))
             .limit(1)
-        )
-    assert certified is not None
+        ).one()
     revoke(workspace, author)
     definitions.set_definition(workspace, query=certified, text="Only the first one counts.", person="Olga")
     restore(workspace, author)
-    assert "issued" not in [one.state for one in certifying.list_certificates(workspace)]
-    assert not [state for state in snapshot(workspace).values() if state[2] is Outcome.ACCEPTED]
+    states = {one.id: one.state for one in certifying.list_certificates(workspace)}
+    assert states.pop(certificate_id) == "suspended"
+    assert set(states.values()) <= {"issued", "refused"}, "the other class rests on nothing that changed"
+    with workspace.sessions.read() as session:
+        decided = session.scalars(sa.select(Decision.pair_id).where(Decision.certificate_id == certificate_id))
+        held = snapshot(workspace)
+        assert {held[pair][2] for pair in decided} == {Outcome.REJECTED}
 
 
 def test_routing_after_a_revocation_leaves_what_it_set_aside_alone(workspace: Workspace) -> None:

@@ -1,0 +1,127 @@
+"""`relabel lineage` and `relabel revoke` through the command line."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from typer.testing import CliRunner, Result
+
+from annotator.types import Criterion
+from app.bootstrap import open_workspace
+from app.cli import cli
+from app.services import label_sets
+from app.services.creating import create_workspace
+from builders import add_candidates, add_corpus, add_model, add_suggestions, audit
+from db.enums import RunStatus
+from db.models import LabelSet, TrainingRun
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A workspace whose live model was trained on a scripted judge's accepted labels and a few grades of Ada."""
+    path = tmp_path / "w"
+    create_workspace(path, name="lineage")
+    workspace = open_workspace(path)
+    add_corpus(workspace)
+    add_candidates(workspace)
+    add_suggestions(workspace)
+    base = add_model(workspace, "base")
+    tuned = add_model(workspace, "tuned", base_id=base, live=True)
+    with workspace.sessions.begin() as session:
+        label_set = label_sets.freeze(workspace, session, criterion=Criterion.RELEVANCE, person="Ada")
+        session.add(
+            TrainingRun(
+                workflow_id="train-1",
+                label_set_id=label_set.id,
+                base_model_id=base,
+                model_version_id=tuned,
+                status=RunStatus.DONE,
+                stage="done",
+                settings={"loss": "sum_marginal"},
+                report={},
+                created_at=workspace.now(),
+            )
+        )
+    audit(workspace, person="Ada", at_most=3)
+    workspace.close()
+    return path
+
+
+def run(folder: Path, *words: str) -> Result:
+    return CliRunner().invoke(cli, [*words, "-w", str(folder)])
+
+
+def answer(folder: Path, *words: str):
+    result = run(folder, *words, "--json")
+    assert result.exit_code == 0, result.output
+    return json.loads(result.stdout)
+
+
+def test_a_model_a_judge_and_a_pair_each_lead_to_the_others(folder: Path) -> None:
+    """A wrong label cannot be followed to its author, nor a bad author to the models."""
+    model = answer(folder, "lineage", "live", "--labels", "5")
+    held = model["model"]["label_set"]
+    assert model["model"]["name"] == "tuned"
+    assert [link["name"] for link in model["model"]["chain"]] == ["base"]
+    assert [one["author"]["name"] for one in held["authors"]] == ["scripted/1"]
+    assert held["authors"][0]["n_labels"] == held["n_labels"] == model["labels"]["total"]
+    assert held["authors"][0]["share"] == pytest.approx(1.0)
+    back = answer(folder, "lineage", "--judge", "scripted/1")
+    assert [(use["n_labels"], use["models"][0]["name"], use["models"][0]["is_live"]) for use in back["uses"]] == [
+        (held["n_labels"], "tuned", True)
+    ]
+    row = model["labels"]["rows"][0]
+    workspace = open_workspace(folder)
+    with workspace.sessions.read() as session:
+        query, passage = session.execute(
+            sa.text(
+                "SELECT q.external_id, p.external_id FROM pair JOIN query q ON q.id = pair.query_id "
+                "JOIN passage p ON p.id = pair.passage_id WHERE pair.id = :id"
+            ),
+            {"id": row["pair_id"]},
+        ).one()
+    workspace.close()
+    pair = answer(folder, "lineage", "--pair", query, passage)
+    assert [(use["label"]["grade"], use["label"]["author"]) for use in pair["uses"]] == [(row["grade"], row["author"])]
+    shown = run(folder, "lineage", "live")
+    assert "scripted/1" in shown.output
+    assert "sum_marginal" in shown.output
+
+
+def test_revoking_is_foreseen_done_and_undone(folder: Path) -> None:
+    """A verb that revokes without saying what it means, or that cannot be taken back, is one nobody dares to use."""
+    before = answer(folder, "lineage", "live")["model"]["label_set"]["n_labels"]
+    foreseen = run(folder, "revoke", "--judge", "scripted/1")
+    assert foreseen.exit_code == 0, foreseen.output
+    assert f"{before} labels would leave the next label set" in foreseen.output
+    assert "The live model is one of them" in foreseen.output
+    assert answer(folder, "lineage", "--judge", "scripted/1")["revoked"] is False
+    report = answer(folder, "revoke", "--judge", "scripted/1", "--reason", "made it up")["report"]
+    assert report["n_pairs"] >= before
+    assert answer(folder, "lineage", "--judge", "scripted/1")["revoked"] is True
+    assert f"trained on {before} labels since revoked" in run(folder, "lineage").output
+    again = run(folder, "revoke", "--judge", "scripted/1", "--reason", "made it up")
+    assert again.exit_code == 4
+    assert run(folder, "revoke", "--judge", "scripted/1", "--restore").exit_code == 2
+    not_hers = run(folder, "revoke", "--judge", "scripted/1", "--restore", "--reason", "x", "--by", "Ada")
+    assert not_hers.exit_code == 5
+    back = run(folder, "revoke", "--judge", "scripted/1", "--restore", "--reason", "checked")
+    assert back.exit_code == 0, back.output
+    assert "given back" in back.output
+    workspace = open_workspace(folder)
+    with workspace.sessions.begin() as session:
+        label_sets.freeze(workspace, session, criterion=Criterion.RELEVANCE, person="Ada")
+        assert session.scalar(sa.select(sa.func.count()).select_from(LabelSet)) == 2  # Ada's grades since, no more
+    workspace.close()
+
+
+def test_one_thing_is_named_and_it_has_to_be_there(folder: Path) -> None:
+    """A typing error would be answered with somebody else's labels."""
+    assert run(folder, "lineage", "live", "--judge", "scripted/1").exit_code == 2
+    assert run(folder, "revoke", "--reason", "x").exit_code == 2
+    nobody = run(folder, "revoke", "--person", "Nobody", "--reason", "x")
+    assert nobody.exit_code != 0
+    assert "Nobody" in nobody.output
