@@ -113,8 +113,9 @@ def list_curated(session: Session, *, criterion: Criterion) -> list[CuratedLabel
 
 
 def list_proposed(session: Session, *, judge: str, criterion: Criterion) -> list[CuratedLabel]:
-    """A judge's latest readable proposal for every pair of the train split, whatever was decided or audited; none of one
-    that is revoked.
+    """A judge's latest readable proposal for every pair of the train split, whatever was decided or audited.
+
+    None of a judge that is revoked.
     """
     latest = (
         sa.select(sa.func.max(Suggestion.id))
