@@ -9,12 +9,13 @@ from app.components.badges import sources_text
 from app.components.charts import show_loss
 from app.components.evaluation import show_changes, show_differences, show_gate, show_headline, show_slices
 from app.components.held_out import show_every_query, show_judge_first, show_regression
+from app.components.lineage import show_revoked_mark
 from app.components.problems import OURS, sentence, show_notice, told
 from app.components.rounds import going_text, show_price, show_rounds, show_waiting
 from app.components.table import show_table
 from app.components.text import counted, escaped, literal
 from app.jobs import rounds, training
-from app.services import promotion, round_parts, runs
+from app.services import lineage, promotion, round_parts, runs
 from app.services import rounds as round_services
 from app.services.label_views import LabelPlan
 from app.services.round_reading import get_open, get_round, list_rounds
@@ -175,6 +176,8 @@ def _result(run: RunView) -> None:
         st.caption(literal(run.message))
     if run.remarks:
         st.caption(literal(" ".join(run.remarks)))
+    if run.model is not None:
+        show_revoked_mark(lineage.count_revoked_of(state.get_workspace(), [run.model.id]).get(run.model.id, 0))
     newest = run.model.evaluation if run.model is not None and run.model.evaluation is not None else run.evaluation
     if newest is not None:
         _compared(newest, run.model)
