@@ -1,4 +1,4 @@
-"""The gradient steps of a query adapter on cached vectors, and how well it ranks; what is chosen is `adapter_training`'s."""
+"""The gradient steps of a query adapter on cached vectors, and how well it ranks; `adapter_training` chooses."""
 
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from retriever.adapter import Transform
-from retriever.adapter_lists import Rows, VectorList
+from retriever.adapter_lists import VectorList
 from retriever.errors import TrainingDiverged
 from retriever.losses.list_loss import UNLABELLED, ListLoss
 from retriever.training_lists import batch_positions
@@ -125,7 +125,7 @@ def train_epochs(
             poll()
             batch = _batch([lists[at] for at in positions], corpus, spare=True)
             change = transform.change(batch.queries)
-            value = list_loss(transform(batch.queries), batch, corpus, loss=loss, settings=settings)
+            value = list_loss(transform.move(batch.queries, change), batch, corpus, loss=loss, settings=settings)
             total = value + settings.identity_decay * change.square().sum(dim=1).mean()
             values.append(float(value.detach()))
             if not math.isfinite(float(total.detach())):

@@ -3,11 +3,11 @@
 The steps themselves are in `adapter_fit`, the lists as rows in `adapter_lists`, the forms in `adapter`.
 """
 
-import copy
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import faiss
@@ -16,22 +16,16 @@ import torch
 from numpy.typing import NDArray
 
 from retriever.adapter import Kernel, LowRank, Mlp, QueryAdapter, Transform
-from retriever.adapter_fit import Corpus, ndcg, open_corpus, train_epochs
-from retriever.adapter_lists import Aside, PreparedStage, PreparedStages, VectorList, prepare_stages, put_aside, without
+from retriever.adapter_choice import Plan, choose_plan
+from retriever.adapter_fit import Corpus, open_corpus, train_epochs
+from retriever.adapter_lists import PreparedStage, PreparedStages, VectorList, prepare_stages, put_aside, without
 from retriever.errors import EmptyTrainingSet, TrainingCancelled, TrainingDiverged
 from retriever.losses import make_loss
 from retriever.training_lists import IRRELEVANT_BELOW
 from retriever.types import AdapterSettings, TrainingProgress, TrainingReport, TrainingStage
 
-STRENGTHS = (1.0, 0.75, 0.5, 0.25)
-"""Parts of the learned change that are tried, largest first; our choice."""
-
 SEEN_SHARE = 0.1
 """Part of the lists put aside whose relevant passages other lists train on; our choice."""
-
-FEWEST_SEEN = 10
-PATIENCE = 5
-"""Epochs without a better choice after which a stage ends; our choice."""
 
 RANKS = {"low_rank": 32, "mlp": 32, "kernel": 4096}
 """Rank, width or most keys of each kind where the settings name none; our choice."""
@@ -56,10 +50,10 @@ def train_adapter(
     settings.corpus_negatives others are read. on_progress is called after each epoch, should_cancel before each step.
 
     With settings.unseen_share above 0 the adapter is trained twice. First without a slice of lists put aside with their
-    relevant passages (unseen) and another whose relevant passages others train on (seen): the epoch of each stage and
-    the part of the change (`STRENGTHS`) with the highest nDCG@10 on seen are taken among those that are not below no
-    adapter on unseen. Then once more on all lists with that choice. When nothing qualifies the adapter changes nothing
-    and the report's keep is 0. The same input gives the same adapter on the same machine and number of threads.
+    relevant passages (unseen) and another whose relevant passages others train on (seen): the epochs of each stage and
+    the part of the change that is kept are chosen by the two (`adapter_choice`). Then once more on all lists with that
+    choice. When nothing is better the adapter changes nothing and the report's keep is 0. The same input gives the same
+    adapter on the same machine and number of threads.
     Raises: EmptyTrainingSet, TrainingCancelled, TrainingDiverged; ValueError for vectors or lists that contradict each
     other or the settings; FileExistsError when output holds something.
     """
@@ -83,29 +77,19 @@ def train_adapter(
     corpus = open_corpus(queries, passage_vectors, everything, negatives=settings.corpus_negatives, seed=settings.seed)
     watch = _Watch(prepared, settings, on_progress=on_progress, should_cancel=should_cancel, clock=clock)
     watch.started = started
-    aside = put_aside(stages, prepared, seen_share=SEEN_SHARE, settings=settings)
-    plan = _Plan(epochs=tuple(stage.epochs for stage in prepared.stages), strength=1.0, figures={})
+    plan = Plan(epochs=tuple(stage.epochs for stage in prepared.stages), strength=1.0, figures={})
     if settings.unseen_share > 0:
         watch.runs = 2
-        plan = _choose(prepared, aside, corpus, settings, watch)
+        plan = _choose(stages, prepared, corpus, settings, watch)
     transform = _fresh(everything, corpus, settings)
     for stage, epochs in zip(prepared.stages, plan.epochs, strict=True):
-        for loss in _train(transform, stage, stage.lists, corpus, epochs=epochs, settings=settings, watch=watch):
-            watch.epoch_done(loss)
+        for _ in _train(transform, stage, stage.lists, corpus, epochs=epochs, settings=settings, watch=watch):
+            pass
     transform.scale(plan.strength)
     _check_weights(transform)
     watch.poll()
     QueryAdapter(transform).save(output)
     return _report(prepared, plan, settings, watch=watch, seconds=clock() - started)
-
-
-@dataclass(frozen=True, slots=True)
-class _Plan:
-    """What was chosen: epochs of each stage, the part of the change that is kept, and the figures that say why."""
-
-    epochs: tuple[int, ...]
-    strength: float
-    figures: Mapping[str, float]
 
 
 @dataclass(slots=True)
@@ -156,62 +140,22 @@ class _Watch:
             )
 
 
-def _choose(prepared: PreparedStages, aside: Aside, corpus: Corpus, settings: AdapterSettings, watch: _Watch) -> _Plan:
-    """The epochs and the strength that are best on seen without falling below no adapter on unseen."""
-    stages = [(stage, without(stage.lists, aside, relevant_from=settings.relevant_from)) for stage in prepared.stages]
-    live_seen, live_unseen = _mean(None, aside.seen, corpus), _mean(None, aside.unseen, corpus)
-    by_seen = len(aside.seen) >= FEWEST_SEEN
-    best = _Point(live_seen, live_unseen, strength=0.0)
-    transform = _fresh([entry for _, kept in stages for entry in kept], corpus, settings)
-    chosen: list[int] = []
-    for stage, lists in stages:
-        state, epoch_chosen, waited = _copy(transform), 0, 0
-        losses = _train(transform, stage, lists, corpus, epochs=stage.epochs, settings=settings, watch=watch)
-        for epoch, loss in enumerate(losses, start=1):
-            watch.epoch_done(loss)
-            found = _best_strength(transform, aside, corpus, live_unseen=live_unseen, by_seen=by_seen)
-            waited += 1
-            if found is not None and found.score(by_seen) > best.score(by_seen):
-                best, state, epoch_chosen, waited = found, _copy(transform), epoch, 0
-            if waited >= PATIENCE:
-                break
-        transform.load_state_dict(state)
-        chosen.append(epoch_chosen)
-    figures = {
-        "queries": float(len(aside.unseen)),
-        "nDCG@10": best.unseen,
-        "nDCG@10 live": live_unseen,
-        "seen queries": float(len(aside.seen)),
-        "seen nDCG@10": best.seen,
-        "seen nDCG@10 live": live_seen,
-    }
-    return _Plan(epochs=tuple(chosen), strength=best.strength, figures=figures)
-
-
-@dataclass(frozen=True, slots=True)
-class _Point:
-    """Mean nDCG@10 of the two slices put aside at one epoch and strength."""
-
-    seen: float
-    unseen: float
-    strength: float
-
-    def score(self, by_seen: bool) -> float:
-        """What is compared: seen, or unseen where too few seen lists could be put aside."""
-        return self.seen if by_seen else self.unseen
-
-
-def _best_strength(
-    transform: Transform, aside: Aside, corpus: Corpus, *, live_unseen: float, by_seen: bool
-) -> _Point | None:
-    """The best point among `STRENGTHS` that is not below no adapter on unseen; None when all are."""
-    points = []
-    for strength in STRENGTHS:
-        weaker = copy.deepcopy(transform)
-        weaker.scale(strength)
-        points.append(_Point(_mean(weaker, aside.seen, corpus), _mean(weaker, aside.unseen, corpus), strength))
-    allowed = [point for point in points if point.unseen >= live_unseen]
-    return max(allowed, key=lambda point: point.score(by_seen), default=None)
+def _choose(
+    stages: Sequence[TrainingStage],
+    prepared: PreparedStages,
+    corpus: Corpus,
+    settings: AdapterSettings,
+    watch: _Watch,
+) -> Plan:
+    aside = put_aside(stages, prepared, seen_share=SEEN_SHARE, settings=settings)
+    left = [without(stage.lists, aside, relevant_from=settings.relevant_from) for stage in prepared.stages]
+    trained = [entry for lists in left for entry in lists]
+    transform = _fresh(trained, corpus, settings)
+    runs = [
+        partial(_train, transform, stage, lists, corpus, epochs=stage.epochs, settings=settings, watch=watch)
+        for stage, lists in zip(prepared.stages, left, strict=True)
+    ]
+    return choose_plan(transform, runs, aside, corpus, trained=trained)
 
 
 def _train(
@@ -227,7 +171,7 @@ def _train(
     if not lists:
         return
     generator = torch.Generator().manual_seed(settings.seed)
-    yield from train_epochs(
+    for value in train_epochs(
         transform,
         lists,
         corpus,
@@ -243,7 +187,9 @@ def _train(
         settings=settings,
         generator=generator,
         poll=watch.step,
-    )
+    ):
+        watch.epoch_done(value)
+        yield value
 
 
 def _fresh(lists: Sequence[VectorList], corpus: Corpus, settings: AdapterSettings) -> Transform:
@@ -256,7 +202,7 @@ def _fresh(lists: Sequence[VectorList], corpus: Corpus, settings: AdapterSetting
     if settings.kind == "mlp":
         return Mlp.fresh(dim=dim, rank=rank, generator=generator)
     vectors = np.ascontiguousarray(corpus.queries[sorted({entry.row for entry in lists})], dtype=np.float32)
-    return Kernel.fresh(torch.tensor(_centres(vectors, rank, settings.seed)), threshold=settings.kernel_threshold)
+    return Kernel.fresh(torch.tensor(_centres(vectors, rank, settings.seed)), power=settings.kernel_power)
 
 
 def _centres(vectors: NDArray[np.float32], most: int, seed: int) -> NDArray[np.float32]:
@@ -266,14 +212,6 @@ def _centres(vectors: NDArray[np.float32], most: int, seed: int) -> NDArray[np.f
     means = faiss.Kmeans(vectors.shape[1], most, niter=10, spherical=True, seed=seed, min_points_per_centroid=1)
     means.train(vectors)
     return np.asarray(means.centroids, dtype=np.float32)
-
-
-def _mean(transform: Transform | None, lists: Sequence[VectorList], corpus: Corpus) -> float:
-    return float(ndcg(transform, lists, corpus).mean()) if lists else 0.0
-
-
-def _copy(transform: Transform) -> dict[str, torch.Tensor]:
-    return {name: tensor.detach().clone() for name, tensor in transform.state_dict().items()}
 
 
 def _dim(passage_ids: Sequence[str], passage_vectors: NDArray[np.float32]) -> int:
@@ -303,7 +241,7 @@ def _check_weights(transform: Transform) -> None:
 
 
 def _report(
-    prepared: PreparedStages, plan: _Plan, settings: AdapterSettings, *, watch: _Watch, seconds: float
+    prepared: PreparedStages, plan: Plan, settings: AdapterSettings, *, watch: _Watch, seconds: float
 ) -> TrainingReport:
     judged = {entry.query_id for stage in prepared.stages for entry in stage.lists}
     grades = [grade for stage in prepared.stages for entry in stage.lists for grade in entry.grades.tolist()]

@@ -240,8 +240,9 @@ class AdapterSettings:
     """How a query adapter is trained on cached vectors; the defaults were chosen by measurement, see docs/training.md.
 
     kind: a name of ADAPTER_KINDS. rank: width of the low-rank map or hidden layer, or most keys of a kernel; None takes
-    what suits the kind (32, 32, 4096). kernel_threshold: cosine, in [-1, 1), up to which a key has no effect. loss,
-    temperature, relevant_from, max_grade, seed, in_batch_margin: as in TrainingSettings. epochs: most passes; fewer where the unseen slice says so.
+    what suits the kind (32, 32, 4096). kernel_power: how fast a key's effect falls with the cosine, above 0. loss,
+    temperature, relevant_from, max_grade, seed, in_batch_margin: as in TrainingSettings. epochs: most passes; fewer
+    where the slices put aside say so.
     learning_rate: AdamW's. batch_queries: queries a step. identity_decay: weight of the squared size of the change that
     the adapter makes, 0 or more. corpus_negatives: most passages of the corpus that may be unlabelled negatives;
     list_negatives: most of them in one query's list, the highest scores under the margin first.
@@ -261,7 +262,7 @@ class AdapterSettings:
     identity_decay: float = 0.01
     corpus_negatives: int = 20_000
     list_negatives: int = 256
-    kernel_threshold: float = 0.5
+    kernel_power: float = 4.0
     in_batch_margin: float = 0.05
     unseen_share: float = 0.2
     relevant_from: float = 2
@@ -279,14 +280,12 @@ class AdapterSettings:
             value = getattr(self, name)
             if value < lowest:
                 raise ValueError(f"{name} is {value}; it must be {lowest} or more")
-        for name in ("learning_rate", "temperature"):
+        for name in ("learning_rate", "temperature", "kernel_power"):
             value = getattr(self, name)
             if not (math.isfinite(value) and value > 0):
                 raise ValueError(f"{name} is {value}; it must be a number above 0")
         if not (math.isfinite(self.identity_decay) and self.identity_decay >= 0):
             raise ValueError(f"identity_decay is {self.identity_decay}; it must be 0 or more")
-        if not -1 <= self.kernel_threshold < 1:
-            raise ValueError(f"kernel_threshold is {self.kernel_threshold}; it must be in [-1, 1)")
         if self.corpus_negatives < 0:
             raise ValueError(f"corpus_negatives is {self.corpus_negatives}; it must be 0 or more")
         if not 0 <= self.in_batch_margin < 1:
