@@ -95,7 +95,8 @@ def train(
     with _own_randomness(settings.seed), quiet_transformers(), tempfile.TemporaryDirectory() as scratch:
         model = load_sentence_transformer(base_model).float()
         shipped_length = model.max_seq_length
-        model.max_seq_length = min(settings.max_length, shipped_length or settings.max_length)
+        if shipped_length is None or math.isfinite(shipped_length):  # static embeddings read all, and say infinity
+            model.max_seq_length = min(settings.max_length, shipped_length or settings.max_length)
         reference = frozen_encode(model, bf16=settings.bf16) if settings.anchor else None
         if settings.trainable_layers is not None:
             freeze_lower_layers(model, settings.trainable_layers)
@@ -110,7 +111,8 @@ def train(
         _check_weights(model)
         pool = make_pool(aside, [graded for stage in stages for graded in stage.lists], seed=settings.seed)
         unseen, keep = keep_best(model, base=base, pool=pool, settings=settings, poll=watch.poll)
-        model.max_seq_length = shipped_length
+        if model.max_seq_length != shipped_length:
+            model.max_seq_length = shipped_length
         _save(model, output)
     return _report(reports, seconds=watch.seconds, unseen=unseen, keep=keep)
 

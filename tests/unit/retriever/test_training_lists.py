@@ -2,8 +2,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from retriever.training_lists import PreparedLists, batch_positions, batch_targets, prepare_lists
-from retriever.types import GradedList, LabelledPassage, TrainingSettings
+from retriever.losses import make_loss
+from retriever.losses.binary_loss import BinaryLoss
+from retriever.training_lists import (
+    TWO_SIDED_LOSSES,
+    PreparedLists,
+    batch_positions,
+    batch_targets,
+    prepare_lists,
+)
+from retriever.types import LOSS_NAMES, GradedList, LabelledPassage, TrainingSettings, TrainingStage
 
 
 def graded(query: str, **grades: float) -> GradedList:
@@ -55,6 +63,66 @@ def test_a_list_of_many_positives_leaves_room_for_negatives() -> None:
     passages += [LabelledPassage(f"n{at}", f"other {at}", 0) for at in range(4)]
     kept = prepare(GradedList("q", "q", tuple(passages)), list_size=4).lists[0].kept
     assert [passage.passage_id for passage in kept] == ["p4", "p5", "n0", "n1"]
+
+
+def test_the_losses_with_two_sides_are_those_that_are_built_so() -> None:
+    """A list would be dropped that its loss could use, or be trained on without any effect."""
+    made = {name: make_loss(name, temperature=0.05, relevant_from=2) for name in LOSS_NAMES}
+    assert {name for name, loss in made.items() if isinstance(loss, BinaryLoss)} == TWO_SIDED_LOSSES
+
+
+def test_losses_that_compare_grades_use_lists_without_a_positive() -> None:
+    """One passage better than another is a label somebody paid for."""
+    lists = [graded("weak", a=1, b=0), graded("even", a=1, b=1), graded("zero", a=0), graded("good", a=3)]
+    prepared = prepare(*lists, loss="list_net")
+    assert [entry.query for entry in prepared.lists] == ["weak", "good"]
+    assert prepared.skipped == {"all grades equal": 2}
+    alone = prepare(*lists, loss="list_net", in_batch_negatives=False)
+    assert [entry.query for entry in alone.lists] == ["weak"]
+    assert alone.skipped == {"all grades equal": 3}
+    assert prepare(graded("good", a=3), loss="list_net").skipped == {"all grades equal": 1}
+
+
+def test_cutting_keeps_weak_labels_where_the_loss_compares_grades() -> None:
+    """Cut to positives and zeros, a graded list is a plain one; cut to equal grades, it teaches nothing."""
+    long = graded("q", weak=1, a=0, b=0, d=3, e=3, f=2)
+    kept = {loss: prepare(long, list_size=4, loss=loss).lists[0].kept for loss in ("lambda", "infonce")}
+    assert [passage.passage_id for passage in kept["lambda"]] == ["weak", "a", "d", "e"]
+    assert [passage.passage_id for passage in kept["infonce"]] == ["a", "b", "d", "e"]
+    weak = graded("q", a=0, b=0, c=0, d=1)
+    assert [each.passage_id for each in prepare(weak, list_size=2, loss="lambda").lists[0].kept] == ["a", "d"]
+
+
+def test_one_positive_keeps_the_highest_and_surest_and_spares_the_others() -> None:
+    """The human stage trains on the best answer only; the second best must not become a wrong one by that."""
+    passages = (
+        LabelledPassage("sure", "text sure", 2),
+        LabelledPassage("high", "text high", 3, weight=0.5),
+        LabelledPassage("both", "text both", 3, weight=0.9),
+        LabelledPassage("bad", "text bad", 0),
+    )
+    lists = [GradedList("1", "one", passages), graded("two", sure=3, x=0)]
+    prepared = prepare_lists(lists, TrainingSettings(), one_positive=True)
+    assert [passage.passage_id for passage in prepared.lists[0].kept] == ["both", "bad"]
+    assert prepared.cut_passages == 0
+    targets = batch_targets(prepared.lists, TrainingSettings())
+    assert targets.in_batch[0][targets.passages.index("text sure")] is False
+    assert targets.in_batch[0][targets.passages.index("text x")] is True
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"name": " "}, "no name"),
+        ({"loss": "hinge"}, "loss is 'hinge'"),
+        ({"epochs": 0}, "epochs is 0"),
+        ({"learning_rate": 0.0}, "learning_rate is 0"),
+    ],
+)
+def test_a_stage_out_of_range_is_refused(changes: dict[str, object], message: str) -> None:
+    """A stage of no epochs would be skipped, and its labels with it."""
+    with pytest.raises(ValueError, match=message):
+        TrainingStage(**({"name": "human", "lists": ()} | changes))  # type: ignore[arg-type]
 
 
 def test_a_passage_listed_twice_is_refused() -> None:
