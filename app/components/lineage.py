@@ -151,20 +151,16 @@ def show_pair_uses(view: PairLineage) -> None:
         st.caption("No label set has a label of this pair, so no model was trained on one.")
         return
     show_table(
-        ["Label set", "Grade", "Weight", "Source", "Author", "How", "Models trained on it"],
+        ["Label set", "Grade", "From", "Models trained on it"],
         [
             [
-                use.label_set,
-                "hidden" if use.label.grade is None else f"{use.label.grade:g}",
-                "" if use.label.weight is None else f"{use.label.weight:.2f}",
-                "" if use.label.source is None else source_text(use.label.source.value),
-                use.label.author or "",
-                how_text(use.label),
+                use.label_set[:8],
+                "hidden" if use.label.grade is None else f"{use.label.grade:g} (weight {use.label.weight:.2f})",
+                ", ".join(filter(None, [use.label.author, how_text(use.label)])),
                 models_text(use.models),
             ]
             for use in view.uses
         ],
-        align=["left", "right", "right", "left", "left", "left", "left"],
         caption="Where its labels went",
     )
 

@@ -77,7 +77,11 @@ def _model() -> None:
     chosen = st.selectbox("Model", list(models), format_func=named, key="lineage.model", on_change=_start_over)
     view = lineage.get_model_lineage(workspace, model_id=chosen)
     show_revoked_mark(view.n_revoked)
-    st.html(facts_html([(name, escaped(value)) for name, value in facts_of(view)]))
+    facts = [(name, escaped(value)) for name, value in facts_of(view)]
+    half = (len(facts) + 1) // 2
+    for column, some in zip(st.columns(2, gap="medium"), (facts[:half], facts[half:]), strict=True):
+        if some:
+            column.html(facts_html(some))
     show_settings(view)
     if view.label_set is None:
         st.caption("This model was not trained here, so no label set stands behind it. Pick another one above.")
@@ -143,7 +147,8 @@ def _table(page: LineagePage, *, narrow: bool) -> None:
         else ("Query", "Passage", "Grade", "Weight", "Source", "Author", "How", "When"),
         column_config={
             "Query": st.column_config.TextColumn(width=190),
-            "Passage": st.column_config.TextColumn(width=150 if narrow else 190),
+            "Passage": st.column_config.TextColumn(width=150),
+            "Author": st.column_config.TextColumn(width=140),
             "Grade": st.column_config.TextColumn(width=60),
             "Weight": st.column_config.NumberColumn(format="%.2f", width=70),
             "When": st.column_config.DatetimeColumn(format="YYYY-MM-DD HH:mm", width=130),
