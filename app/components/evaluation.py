@@ -104,8 +104,8 @@ def show_slices(evaluation: EvaluationView) -> None:
                 )
                 st.caption(family.about)
         st.caption(
-            "The gate judges by all queries and by the unseen ones. The other parts describe: with so many of them, one "
-            "or the other looks better or worse by chance."
+            "The gate judges by all queries and by the unseen ones. The other parts describe: with so many, one or "
+            "the other looks better or worse by chance."
         )
 
 

@@ -45,8 +45,8 @@ def show_judge_first(evaluation: EvaluationView) -> None:
     )
     st.caption(
         f"Nobody judged {pairs} in the top 10 of either model, and they count as unrelated. Judged first and blind, "
-        f"best ranks before others, they make the comparison fairer. Comparing again is look {view.next_look}, and each "
-        "look asks for more."
+        f"best ranks before others, they make the comparison fairer. Comparing again is look {view.next_look}, and "
+        "each look asks for more."
     )
 
 
