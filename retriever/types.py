@@ -252,16 +252,16 @@ class AdapterSettings:
     Raises: ValueError naming the setting, its value and what is allowed.
     """
 
-    kind: str = ADAPTER_KINDS[0]
+    kind: str = "kernel"
     rank: int | None = None
     loss: str = LOSS_NAMES[0]
-    epochs: int = 30
-    learning_rate: float = 1e-3
+    epochs: int = 16
+    learning_rate: float = 2e-3
     batch_queries: int = 64
     temperature: float = 0.05
-    identity_decay: float = 0.01
+    identity_decay: float = 0.0
     corpus_negatives: int = 20_000
-    list_negatives: int = 256
+    list_negatives: int = 64
     kernel_power: float = 4.0
     in_batch_margin: float = 0.05
     unseen_share: float = 0.2
@@ -335,8 +335,8 @@ class TrainingReport:
 
     The counts are those of `StageReport`; a query with a list in two stages counts twice. final_loss: of the last stage
     trained. stages: names of the stages trained, in order. by_stage: every stage's own report, also of those left out.
-    unseen: figures of the lists put aside (measure -> value), empty when none were asked for. keep: the part of the
-    weights' change that was kept.
+    unseen: figures of the lists put aside (name -> value, see `keep_choice.keep_best`), empty when none were asked for.
+    keep: the part of the weights' change that was kept.
     """
 
     steps: int

@@ -150,7 +150,7 @@ def test_vectors_of_another_model_are_refused() -> None:
 
 def test_a_missing_adapter_is_told_from_a_broken_one(tmp_path: Path) -> None:
     """ "Train it" and "restore it" are different answers."""
-    with pytest.raises(ModelNotFound, match="adapter.json"):
+    with pytest.raises(ModelNotFound, match=r"adapter\.json"):
         QueryAdapter.load(tmp_path / "nowhere")
 
 
