@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from app.bootstrap import Workspace
 from app.errors import NothingToDo
+from app.services.passage_vectors import CorpusChanged, encode_passages
 from db.enums import ModelKind, ModelStage, PromotionCause
 from db.models import IndexVersion, LiveModel, ModelVersion, Promotion
 from db.queries import registry
@@ -153,10 +153,10 @@ def ensure_bm25_index(workspace: Workspace) -> Path:
     from retriever.bm25 import BM25Index
     from retriever.types import Passage
 
-    def build(folder: Path) -> int:
+    def build(folder: Path) -> _Built:
         with workspace.sessions.read() as session:
             passages = (Passage(*row) for row in registry.stream_passages(session))
-            return BM25Index.build(folder, passages).n
+            return _Built(BM25Index.build(folder, passages).n, BM25)
 
     return _ensure_index(workspace, system=BM25, model_id=None, build=build)
 
@@ -173,7 +173,7 @@ def ensure_dense_index(
     An adapter searches its encoder's.
 
     Raises:
-        EncodingCancelled: `should_cancel` said so; nothing half-written is kept.
+        EncodingCancelled: `should_cancel` said so; the index is not there, the vectors made so far are kept.
     """
     from retriever.dense_index import DenseIndex
     from retriever.encoder import Encoder
@@ -181,31 +181,27 @@ def ensure_dense_index(
     with workspace.sessions.read() as session:
         model = encoder_model(session, model)
 
-    def build(folder: Path) -> int:
-        encoder = Encoder.load(model_path(workspace, model), max_length=workspace.settings.max_length)
-        with workspace.sessions.read() as session:
-            _, n = registry.hash_corpus(session)
-            ids: list[str] = []
+    def load() -> Encoder:
+        return Encoder.load(model_path(workspace, model), max_length=workspace.settings.max_length)
 
-            def texts() -> Iterator[str]:
-                for external_id, title, text in registry.stream_passages(session):
-                    ids.append(external_id)
-                    yield f"{title} {text}" if title else text
-
-            def vectors() -> Iterator[NDArray[np.float32]]:
-                done = 0
-                for chunk in encoder.encode_stream(texts(), chunk=256, batch_size=32, should_cancel=should_cancel):
-                    done += len(chunk)
-                    if progress is not None:
-                        progress(done, n)
-                    yield chunk
-
-            return DenseIndex.build(folder, ids, vectors(), encoder.dim, source=model.hash).n
+    def build(folder: Path) -> _Built:
+        passages = encode_passages(workspace, model, load=load, progress=progress, should_cancel=should_cancel)
+        index = DenseIndex.build(folder, passages.ids, passages.chunks(), model.dim, source=model.hash)
+        return _Built(index.n, index.kind, index.recall)
 
     return _ensure_index(workspace, system=dense_system(model), model_id=model.id, build=build)
 
 
-def _ensure_index(workspace: Workspace, *, system: str, model_id: int | None, build: Callable[[Path], int]) -> Path:
+@dataclass(frozen=True, slots=True)
+class _Built:
+    """What is recorded of an index: passages, kind, and recall@10 against exact search, None where it is exact."""
+
+    n: int
+    kind: str
+    recall: float | None = None
+
+
+def _ensure_index(workspace: Workspace, *, system: str, model_id: int | None, build: Callable[[Path], _Built]) -> Path:
     from retriever.model_store import commit_directory
 
     while True:
@@ -216,10 +212,12 @@ def _ensure_index(workspace: Workspace, *, system: str, model_id: int | None, bu
             return workspace.settings.workspace / known.path
         staging = Path(tempfile.mkdtemp(prefix=".index-", dir=workspace.settings.indexes))
         try:
-            n = build(staging)
+            built = build(staging)
             if corpus_hash(workspace) != state:
                 continue  # an import came in between: nobody knows which passages the index holds
             _, path = commit_directory(staging, workspace.settings.indexes)
+        except CorpusChanged:
+            continue
         finally:
             shutil.rmtree(staging, ignore_errors=True)
         with workspace.sessions.begin() as session:
@@ -230,5 +228,6 @@ def _ensure_index(workspace: Workspace, *, system: str, model_id: int | None, bu
                 )
                 session.add(row)
             # A row whose folder was lost gets the new folder: the same passages need not give the same bytes.
-            row.path, row.n_passages = str(path.relative_to(workspace.settings.workspace)), n
+            row.path, row.n_passages = str(path.relative_to(workspace.settings.workspace)), built.n
+            row.kind, row.recall = built.kind, built.recall
         return path
