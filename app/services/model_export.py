@@ -9,12 +9,24 @@ from pathlib import Path
 
 from app.bootstrap import Workspace
 from app.errors import Conflict, InputInvalid, NothingToDo
-from app.services.indexing import model_path
+from app.services.indexing import encoder_model, model_path
 from app.services.models import model_view
 from app.services.views import EvaluationView, ExportReport, ModelView
 from db.queries import registry
 
 MARK = "relabel.json"
+
+USE_FULL = 'Load it with `SentenceTransformer("this folder")`.'
+USE_ROUTED = (
+    'Load it with `SentenceTransformer("this folder")`; encode questions with `encode_query` and passages with '
+    "`encode_document`. Only questions go through the adapter: vectors of passages are those of the encoder it was "
+    "trained on, so an index made with that encoder stays as it is."
+)
+USE_BESIDE = (
+    'The encoder is a plain model: load it with `SentenceTransformer("this folder")` and encode passages with it. '
+    "Vectors of questions, of length 1, must also go through the adapter in `adapter/`: "
+    '`retriever.adapter.QueryAdapter.load(Path("this folder/adapter")).apply(vectors)`, from the package `relabel`.'
+)
 
 
 def find_model(workspace: Workspace, which: str = "live") -> int:
@@ -45,6 +57,9 @@ def find_model(workspace: Workspace, which: str = "live") -> int:
 def export_model(workspace: Workspace, *, model_id: int, target: Path, overwrite: bool = False) -> ExportReport:
     """Writes the model to `target`, whole or not at all.
 
+    An adapter goes with its encoder: as one model where sentence-transformers can say it, else as the encoder with the
+    adapter's files beside it; the card says which.
+
     Raises:
         Conflict: the target is there and `overwrite` is not set, or it is not an earlier export.
     """
@@ -54,11 +69,21 @@ def export_model(workspace: Workspace, *, model_id: int, target: Path, overwrite
         row = registry.get_model_or_raise(session, model_id)
         view = model_view(session, row)
         source = model_path(workspace, row)
+        encoder = model_path(workspace, encoder_model(session, row))
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".export-", dir=target.parent) as scratch:
         staging = Path(scratch) / "model"
-        shutil.copytree(source, staging)
-        (staging / "README.md").write_text(_card(view), encoding="utf-8")
+        if encoder == source:
+            shutil.copytree(source, staging)
+            use = USE_FULL
+        else:
+            from retriever.adapted_model import save_adapted_model
+
+            use = USE_ROUTED if save_adapted_model(encoder, source, staging) else USE_BESIDE
+            if use is USE_BESIDE:
+                shutil.copytree(encoder, staging)
+            shutil.copytree(source, staging / "adapter")
+        (staging / "README.md").write_text(_card(view, use), encoding="utf-8")
         (staging / MARK).write_text(
             json.dumps({"hash": view.hash, "name": view.name, "base": view.base, "label_set": view.label_set}) + "\n",
             encoding="utf-8",
@@ -70,7 +95,7 @@ def export_model(workspace: Workspace, *, model_id: int, target: Path, overwrite
     return ExportReport(path=str(target), n_rows=len(files), files=tuple(files))
 
 
-def _card(model: ModelView) -> str:
+def _card(model: ModelView, use: str) -> str:
     lines = [
         "---",
         "library_name: sentence-transformers",
@@ -79,7 +104,7 @@ def _card(model: ModelView) -> str:
         "",
         f"# {model.name}",
         "",
-        'A dense retriever exported from Relabel. Load it with `SentenceTransformer("this folder")`.',
+        f"A dense retriever exported from Relabel. {use}",
         "",
         f"- Content hash: `{model.hash}`",
         f"- Stage when exported: {model.stage}",
