@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -65,14 +65,24 @@ def encode(
 
 
 def _vectors(model: Path, texts: Sequence[str], *, max_length: int, version: str) -> Vectors:
+    def make(texts: Sequence[str]) -> Vectors:
+        from retriever.encoder import Encoder
+
+        return Encoder.load(model, max_length=max_length, device="cpu").encode(texts)
+
+    return cached_vectors(texts, make=make, max_length=max_length, version=version)
+
+
+def cached_vectors(
+    texts: Sequence[str], *, make: Callable[[Sequence[str]], Vectors], max_length: int, version: str
+) -> Vectors:
+    """The vectors of these texts, made by `make` or read from where they were kept; version: names what makes them."""
     digest = hashlib.sha256(f"{version} {max_length}".encode())
     for text in texts:
         digest.update(hashlib.sha256(text.encode()).digest())
     kept = CACHE / f"{digest.hexdigest()[:24]}.npy"
     if not kept.is_file():
-        from retriever.encoder import Encoder
-
-        vectors = Encoder.load(model, max_length=max_length, device="cpu").encode(texts)
+        vectors = make(texts)
         CACHE.mkdir(parents=True, exist_ok=True)
         half = kept.with_suffix(f".{os.getpid()}.npy")
         np.save(half, vectors)
