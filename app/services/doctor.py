@@ -18,11 +18,24 @@ from app.bootstrap import Workspace, judge_host, make_chat, make_llm_client
 from app.errors import SettingsInvalid
 from app.services.call_ledger import DatabaseLedger
 from app.services.charged_calls import charged_to_a_job
+from app.services.encoder_choice import MEASURED_FROM, EncoderChoice, list_choices
 from app.services.judge_knowledge import get_capabilities, store_capabilities
+from app.services.passage_vectors import list_dropable, vectors_folder
 from app.services.runs import is_worker_alive
 from db.session import current_revision
+from retriever.vector_cache import list_caches
 
-PACKAGES = ("streamlit", "sqlalchemy", "dbos", "torch", "sentence-transformers", "faiss-cpu", "bm25s", "openai")
+PACKAGES = (
+    "streamlit",
+    "sqlalchemy",
+    "dbos",
+    "torch",
+    "sentence-transformers",
+    "openvino",
+    "faiss-cpu",
+    "bm25s",
+    "openai",
+)
 _LOW_DISK = 2 << 30
 _ROOM_TO_THINK = 4
 """A real passage takes a thinking model so many times the tokens of the probe's one sentence. Our choice."""
@@ -45,6 +58,8 @@ def examine(workspace: Workspace) -> tuple[Check, ...]:
         _packages,
         _database,
         _model,
+        _encoder,
+        _vectors,
         _disk,
         _worker,
         _llm,
@@ -118,6 +133,48 @@ def _model(workspace: Workspace) -> Check:
         return Check("base model", True, f"{workspace.settings.model}: {resolve_model(workspace.settings.model)}")
     except RetrieverError as exc:
         return Check("base model", False, str(exc), exc.user_message)
+
+
+def _encoder(workspace: Workspace) -> Check:
+    """What encodes passages on this machine, and how fast each way was when it was measured."""
+    asked = workspace.settings.encoder_backend
+    known = list_choices(workspace)
+    said = [_choice_in_words(choice) for choice in known]
+    fell_back = [choice for choice in known if choice.fell_back]
+    if asked != "auto":
+        said.insert(0, f"{asked}, as set")
+    elif not known:
+        detail = f"torch; others are measured with the first {MEASURED_FROM} passages"
+        return Check("encoder", None, detail)
+    advice = "Set encoder_backend to torch, or to auto to have it measured." if fell_back else ""
+    return Check("encoder", not fell_back or asked == "auto", "; ".join(said), advice)
+
+
+def _choice_in_words(choice: EncoderChoice) -> str:
+    figures = [
+        f"{figure.backend} {figure.texts_per_second:,.0f}/s"
+        + (" (refused)" if figure.refused else f", cosine {figure.least_cosine:.5f}")
+        if figure.texts_per_second is not None and figure.least_cosine is not None
+        else f"{figure.backend} refused: {figure.refused}"
+        for figure in choice.figures
+    ]
+    words = f"{choice.model}: {choice.backend}"
+    if figures:
+        words += f" (on {choice.n_texts} passages: {', '.join(figures)})"
+    if choice.fell_back:
+        words += f"; torch encoded instead {choice.fell_back} times: {choice.reason}"
+    return words
+
+
+def _vectors(workspace: Workspace) -> Check:
+    kept = sum(stored.n_bytes for stored in list_caches(vectors_folder(workspace)))
+    unused = sum(stored.n_bytes for stored in list_dropable(workspace))
+    detail = (
+        f"{kept / (1 << 20):,.0f} MiB kept, {unused / (1 << 20):,.0f} MiB of them of models that are retired or gone"
+    )
+    if not unused:
+        return Check("vectors", None if not kept else True, detail)
+    return Check("vectors", None, f"{detail}; relabel doctor --drop-vectors deletes those")
 
 
 def _disk(workspace: Workspace) -> Check:
