@@ -66,6 +66,7 @@ VERBS: dict[str, Callable[..., None]] = {
     "prompt": prompts.prompt,
     "examples": prompts.examples,
     "search": looking.search,
+    "hybrid": looking.hybrid,
     "export": data.export,
     "status": looking.status,
     "doctor": looking.doctor,

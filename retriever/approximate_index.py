@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
-import faiss
+import faiss as typed_faiss
 import numpy as np
 from numpy.typing import NDArray
 
@@ -26,6 +26,8 @@ from retriever.index_kinds import (
     pq_codes,
 )
 from retriever.vector_file import read_chunks, read_rows
+
+faiss: Any = typed_faiss  # its stubs know a part of the classes used here, and describe some of them wrongly
 
 GRAPH_NAME = "graph.faiss"
 COARSE_NAME = "lists.faiss"
@@ -151,7 +153,7 @@ def _build_graph(directory: Path, *, vectors: Path, n: int, dim: int) -> None:
 
 def _build_lists(directory: Path, *, kind: str, vectors: Path, n: int, dim: int) -> None:
     trained = _train_lists(kind, vectors=vectors, n=n, dim=dim)
-    coarse, parts = directory / COARSE_NAME, []
+    coarse, parts = directory / COARSE_NAME, list[Path]()
     faiss.write_index(trained, str(coarse))
     index = trained
     for start, chunk in read_chunks(vectors, n=n, dim=dim):

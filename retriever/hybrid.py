@@ -168,7 +168,7 @@ def fit_mix(
     tried = {mix: mixed(mix) for mix in _grid()}
     order = sorted(judged)
     shuffled = [order[at] for at in np.random.default_rng(seed).permutation(len(order))]
-    held_out = []
+    held_out: list[float] = []
     for fold in range(folds):
         inside = shuffled[fold::folds]
         others = set(order).difference(inside)

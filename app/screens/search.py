@@ -10,6 +10,7 @@ from app.components.problems import told
 from app.services import search
 
 K = 10
+_SEARCH_BY = {"dense": "Meaning", "hybrid": "Meaning and words"}
 
 
 def draw() -> None:
@@ -26,6 +27,14 @@ def draw() -> None:
             )
         with right:
             st.form_submit_button("Search", key="search.submit", type="primary", width="stretch")
+        retriever = st.segmented_control(
+            "Search by",
+            options=list(_SEARCH_BY),
+            format_func=_SEARCH_BY.__getitem__,
+            default="dense",
+            required=True,
+            key="search.retriever",
+        )
     question = question.strip()
     state.keep_question(question)
     if not question:
@@ -35,7 +44,15 @@ def draw() -> None:
         )
         return
     with st.spinner("Searching"):
-        result = search.search(state.get_workspace(), question=question, k=K)
+        result = search.search(
+            state.get_workspace(),
+            question=question,
+            k=K,
+            retriever=retriever or "dense",
+            criterion=state.get_criterion(),
+        )
+    if result.mixed:
+        st.caption(f"Live model: {result.mixed}. To fit the mix on what was judged: `relabel hybrid`.")
     if result.candidate_model is None:
         st.header("Live model", anchor=False)
         st.caption("No candidate to compare with yet. Train one on the Train screen.")

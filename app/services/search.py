@@ -6,8 +6,10 @@ from collections.abc import Sequence
 
 import sqlalchemy as sa
 
+from annotator.types import Criterion
 from app.bootstrap import Workspace
 from app.errors import InputInvalid, NothingToDo
+from app.services.hybrid import RETRIEVERS, describe_mix, mix_of, open_hybrid
 from app.services.indexing import corpus_hash
 from app.services.retrievers import Retriever, open_encoder, open_index
 from app.services.views import SearchHit, SearchResult
@@ -16,28 +18,43 @@ from db.queries import registry
 from retriever.types import Hit
 
 
-def search(workspace: Workspace, *, question: str, k: int = 10) -> SearchResult:
+def search(
+    workspace: Workspace,
+    *,
+    question: str,
+    k: int = 10,
+    retriever: str = "dense",
+    criterion: Criterion = Criterion.RELEVANCE,
+) -> SearchResult:
     """The k best passages of the live model and of the newest candidate whose index is complete.
 
+    `retriever` is one of RETRIEVERS; a hybrid search mixes each model's ranking with BM25's as was last fitted for
+    that model and criterion, and fuses ranks where nothing was fitted.
+
     Raises:
-        InputInvalid: the question is empty or k is below 1.
+        InputInvalid: the question is empty, k is below 1, or there is no such retriever.
         NothingToDo: no index is complete yet.
     """
     if not question.strip():
         raise InputInvalid("type a question to search for")
     if k < 1:
         raise InputInvalid(f"k is {k}; it must be 1 or more")
+    if retriever not in RETRIEVERS:
+        raise InputInvalid(f"the retriever is {retriever!r}; choose {' or '.join(RETRIEVERS)}")
     state = corpus_hash(workspace)
+    hybrid = criterion if retriever == "hybrid" else None
     with workspace.sessions.read() as session:
         live = registry.get_live(session)
         candidate = registry.latest_candidate(session)
-    live_hits = None if live is None else _rank(workspace, live, question=question, k=k, state=state)
+    live_hits = None if live is None else _rank(workspace, live, question=question, k=k, state=state, hybrid=hybrid)
     if live is None or live_hits is None:
         raise NothingToDo(
             "the live model has no index over the corpus as it is now",
             user_message="The passages are not indexed yet. Run: relabel pool",
         )
-    other_hits = None if candidate is None else _rank(workspace, candidate, question=question, k=k, state=state)
+    other_hits = (
+        None if candidate is None else _rank(workspace, candidate, question=question, k=k, state=state, hybrid=hybrid)
+    )
     shown = None if candidate is None or other_hits is None else candidate.name
     return SearchResult(
         question=question,
@@ -45,12 +62,21 @@ def search(workspace: Workspace, *, question: str, k: int = 10) -> SearchResult:
         live=_views(workspace, live_hits, other_hits or ()),
         candidate_model=shown,
         candidate=_views(workspace, other_hits or (), live_hits),
+        retriever=retriever,
+        mixed="" if hybrid is None else describe_mix(mix_of(workspace, live, criterion=hybrid)),
     )
 
 
-def _rank(workspace: Workspace, model: ModelVersion, *, question: str, k: int, state: str) -> list[Hit] | None:
+def _rank(
+    workspace: Workspace, model: ModelVersion, *, question: str, k: int, state: str, hybrid: Criterion | None
+) -> list[Hit] | None:
     index = open_index(workspace, model, state=state)
-    return None if index is None else Retriever(open_encoder(workspace, model), index).search([question], k)[0]
+    if index is None:
+        return None
+    dense = Retriever(open_encoder(workspace, model), index)
+    if hybrid is None:
+        return dense.search([question], k)[0]
+    return open_hybrid(workspace, model, dense, criterion=hybrid).search([question], k)[0]
 
 
 def _views(workspace: Workspace, hits: Sequence[Hit], others: Sequence[Hit]) -> tuple[SearchHit, ...]:

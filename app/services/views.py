@@ -356,6 +356,8 @@ class SearchResult:
     live: tuple[SearchHit, ...]
     candidate_model: str | None
     candidate: tuple[SearchHit, ...]
+    retriever: str = "dense"  # or "hybrid"
+    mixed: str = ""  # how a hybrid search made one ranking of two for the live model
 
 
 @dataclass(frozen=True, slots=True)

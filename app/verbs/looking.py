@@ -14,23 +14,60 @@ def search(
     question: Annotated[str, typer.Argument(help="What to search for.")],
     where: Where = None,
     k: Annotated[int, typer.Option("-k", min=1, max=100, help="How many passages.")] = 10,
+    retriever: Annotated[
+        str, typer.Option(help="dense: by meaning; hybrid: by meaning and words, see relabel hybrid.")
+    ] = "dense",
+    about: WhichCriterion = "relevance",
     as_json: AsJson = False,
 ) -> None:
     """Search with the live model and, beside it, the newest candidate.
 
-    Example: relabel search "merge two sorted streams lazily" -k 5
+    Example: relabel search "merge two sorted streams lazily" -k 5 --retriever hybrid
     """
     with opened(where) as workspace:
         from app.services.search import search as search_both
 
-        result = search_both(workspace, question=question, k=k)
+        result = search_both(workspace, question=question, k=k, retriever=retriever, criterion=criterion_of(about))
         if as_json:
             print_json(result)
             return
         for model, hits in ((result.live_model, result.live), (result.candidate_model, result.candidate)):
             if model is not None:
                 rows = [[str(hit.rank), f"{hit.score:.3f}", hit.passage_id, hit.title] for hit in hits]
-                print_table(["rank", "cosine", "passage", "title"], rows, title=model)
+                scored = "score" if result.mixed else "cosine"
+                print_table(["rank", scored, "passage", "title"], rows, title=model)
+        if result.mixed:
+            tell(f"Live model: {result.mixed}.")
+
+
+def hybrid(where: Where = None, about: WhichCriterion = "relevance", as_json: AsJson = False) -> None:
+    """Fit how searching by meaning and by words is mixed, on what people judged of train questions.
+
+    The figures are of those questions, each ranked by a mix fitted on others; held-out questions are not touched.
+
+    Searches with --retriever hybrid use it from then on.
+
+    Example: relabel hybrid --criterion relevance
+    """
+    with opened(where) as workspace:
+        from app.services.hybrid import fit
+
+        view = fit(workspace, criterion=criterion_of(about))
+        if as_json:
+            print_json(view)
+            return
+        words = {"dense": "meaning", "bm25": "words (BM25)", "rrf": "ranks fused", "linear": "linear mix, cross-fitted"}
+        print_table(
+            ["search by", "nDCG@10"],
+            [[words[name], f"{view.figures[name]:.4f}"] for name in words if name in view.figures],
+            title=f"{view.model}: {view.n_queries:,} train questions, {view.n_judgements:,} human judgements",
+        )
+        if view.dense_weight is not None and view.bm25_weight is not None:
+            tell(f"Hybrid searches now use {view.dense_weight:.2f} meaning + {view.bm25_weight:.2f} words.")
+        elif "linear" in view.figures:
+            tell("The mix is not better than fusing ranks on questions it was not fitted on: ranks are fused.")
+        else:
+            tell(f"Ranks are fused: a mix needs {view.fewest_queries} judged train questions, so far {view.n_queries}.")
 
 
 def status(where: Where = None, about: WhichCriterion = "relevance", as_json: AsJson = False) -> None:
