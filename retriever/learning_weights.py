@@ -31,25 +31,28 @@ class LowRank:
     """
 
     def __init__(self, model: SentenceTransformer, *, rank: int) -> None:
-        first = model[0]
-        layers = {name: layer for name, layer in first.named_modules() if any(layer is one for one in _layers(model))}
-        targets = [
-            f"{prefix}.{name}"
-            for prefix, layer in layers.items()
-            for name, module in layer.named_modules()
-            if isinstance(module, nn.Linear) and module.weight.requires_grad
-        ]
+        targets = [name.removeprefix("0.").removesuffix(".weight") for name in linear_weights(model)]
         if not targets:
             raise ValueError(f"lora_rank is {rank}, but the model has no transformer layer to adapt: set it to None")
-        self.names = [f"0.{target}.weight" for target in targets]
-        """The weights that will change, as the model names them before and after."""
         model.requires_grad_(False)
         config = LoraConfig(r=rank, lora_alpha=2 * rank, lora_dropout=0.0, target_modules=targets)
-        self._tuner = LoraModel(first, {"default": config}, "default")
+        self._tuner = LoraModel(model[0], {"default": config}, "default")
 
     def merge(self) -> None:
         """Writes the updates into the weights and takes every trace of peft out of the model."""
         self._tuner.merge_and_unload()
+
+
+def linear_weights(model: SentenceTransformer) -> list[str]:
+    """Names of the weights that `LowRank` changes: those of linear maps in layers that learn."""
+    layers = _layers(model)
+    return [
+        f"{prefix}.{name}.weight"
+        for prefix, layer in model.named_modules()
+        if any(layer is one for one in layers)
+        for name, module in layer.named_modules()
+        if isinstance(module, nn.Linear) and module.weight.requires_grad
+    ]
 
 
 def learning(model: SentenceTransformer) -> list[str]:

@@ -27,6 +27,7 @@ from retriever.learning_weights import (
     LowRank,
     freeze_lower_layers,
     learning,
+    linear_weights,
     snapshot,
 )
 from retriever.list_trainer import Watch, count_steps, run_stage
@@ -100,9 +101,9 @@ def train(
         reference = frozen_encode(model, bf16=settings.bf16) if settings.anchor else None
         if settings.trainable_layers is not None:
             freeze_lower_layers(model, settings.trainable_layers)
-        low_rank = LowRank(model, rank=settings.lora_rank) if settings.lora_rank is not None else None
-        changing = low_rank.names if low_rank is not None else learning(model)
+        changing = learning(model) if settings.lora_rank is None else linear_weights(model)
         base = snapshot(model, changing) if settings.keep < 1 or aside else {}
+        low_rank = None if settings.lora_rank is None else LowRank(model, rank=settings.lora_rank)
         reports = [
             _train_stage(model, stage, watch=watch, scratch=Path(scratch), reference=reference) for stage in ready
         ]

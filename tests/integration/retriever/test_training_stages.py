@@ -145,6 +145,23 @@ def test_keep_lies_exactly_on_the_line_from_base_to_tuned(tiny: Path, tmp_path: 
             assert torch.equal(part[name], before[name])
 
 
+def test_everything_at_once_still_gives_a_plain_model_that_has_changed(tiny: Path, tmp_path: Path) -> None:
+    """Each setting alone works; a recipe uses several together."""
+    report = run(
+        tiny,
+        tmp_path / "model",
+        TrainingStage("llm", RIGHT, epochs=2, loss="list_net"),
+        TrainingStage("human", RIGHT, epochs=6, one_positive=True),
+        **{"lora_rank": 8, "learning_rate": 1e-2, "anchor": 0.1, "gradient_chunk": 8, "bf16": True},
+        **{"unseen_share": 0.1, "trainable_layers": 2},
+    )
+    assert moved(tiny, tmp_path / "model") > 0
+    before, after = weights(tiny), weights(tmp_path / "model")
+    assert before.keys() == after.keys()
+    assert {report.keep} <= {1.0, 0.5, 0.25}
+    assert report.unseen["queries"] == 1
+
+
 def test_the_part_kept_is_the_best_on_queries_that_were_put_aside(tiny: Path, tmp_path: Path) -> None:
     """A fine-tune that helps what it saw and harms the rest must not go on at full strength."""
     report = run(tiny, tmp_path / "model", unseen_share=0.25, keep=0.8)
