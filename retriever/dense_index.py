@@ -4,7 +4,7 @@ The vectors lie in a raw float32 file: exact search (`faiss.knn`) reads it strai
 the vectors back, and what an approximate index proposes is scored by it, so scores are cosines whatever the kind.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Self
@@ -53,7 +53,7 @@ class DenseIndex:
         *,
         source: str = "",
         kind: str | None = None,
-        queries: NDArray[np.float32] | None = None,
+        queries: Callable[[], NDArray[np.float32] | None] | None = None,
         recall_target: float = RECALL_TARGET,
         limits: KindLimits = LIMITS,
     ) -> Self:
@@ -62,9 +62,9 @@ class DenseIndex:
         vectors: chunks, each (any, dim) float32, L2-normalised, in the order of ids. source: what made the vectors (a
         model hash), kept and given back. kind: one of INDEX_KINDS; None chooses by size, and stays exact where an
         approximate index does not reach recall_target (a share of the exact first 10, in [0, 1]); too few vectors to
-        train anything are always exact. queries: (m, dim) float32 on which the effort of a search is chosen and recall
-        is measured, at least two; without them moved stored vectors. Memory: one chunk, the ids, and what
-        `ApproximateIndex.build` says.
+        train anything are always exact. queries: called for an approximate index only; gives (m, dim) float32 on which
+        the effort of a search is chosen and recall is measured; without it, or for None, moved stored vectors.
+        Memory: one chunk, the ids, and what `ApproximateIndex.build` says.
         Raises: IndexMismatch for a wrong shape, numbers that are not finite, or more ids than vectors or fewer;
         ValueError for an unknown kind.
         """
@@ -205,14 +205,20 @@ class DenseIndex:
 
 
 def _build_approximate(
-    directory: Path, kind: str, *, meta: IndexMeta, queries: NDArray[np.float32] | None, target: float
+    directory: Path,
+    kind: str,
+    *,
+    meta: IndexMeta,
+    queries: Callable[[], NDArray[np.float32] | None] | None,
+    target: float,
 ) -> IndexMeta:
     """Builds the approximate part beside the vectors, finds how it is to be searched, and says so."""
     vectors = directory / VECTORS_NAME
     index = ApproximateIndex.build(directory, kind=kind, vectors=vectors, n=meta.n, dim=meta.dim)
-    if queries is None:
-        queries = sample_queries(vectors, n=meta.n, dim=meta.dim)
-    efforts = choose_efforts(index, kind=kind, vectors=vectors, queries=queries, n=meta.n, dim=meta.dim, target=target)
+    asked = None if queries is None else queries()
+    if asked is None:
+        asked = sample_queries(vectors, n=meta.n, dim=meta.dim)
+    efforts = choose_efforts(index, kind=kind, vectors=vectors, queries=asked, n=meta.n, dim=meta.dim, target=target)
     return IndexMeta(
         kind=kind,
         n=meta.n,

@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 
 from app.bootstrap import Workspace
 from app.errors import NothingToDo
+from app.services.index_queries import train_questions
 from app.services.passage_vectors import CorpusChanged, encode_passages
 from db.enums import ModelKind, ModelStage, PromotionCause
 from db.models import IndexVersion, LiveModel, ModelVersion, Promotion
@@ -186,7 +187,16 @@ def ensure_dense_index(
 
     def build(folder: Path) -> _Built:
         passages = encode_passages(workspace, model, load=load, progress=progress, should_cancel=should_cancel)
-        index = DenseIndex.build(folder, passages.ids, passages.chunks(), model.dim, source=model.hash)
+        kind = None if workspace.settings.index_kind == "auto" else workspace.settings.index_kind
+        index = DenseIndex.build(
+            folder,
+            passages.ids,
+            passages.chunks(),
+            model.dim,
+            source=model.hash,
+            kind=kind,
+            queries=lambda: train_questions(workspace, load),
+        )
         return _Built(index.n, index.kind, index.recall)
 
     return _ensure_index(workspace, system=dense_system(model), model_id=model.id, build=build)

@@ -183,3 +183,19 @@ def test_a_folder_of_the_time_before_there_were_kinds_still_opens(tmp_path: Path
     opened = DenseIndex.open(folder)
     assert (opened.kind, opened.recall) == (FLAT, None)
     assert opened.search(vectors[:1], 1)[0][0].passage_id == "p0"
+
+
+def test_the_effort_is_chosen_on_the_questions_given_and_asked_for_only_where_it_matters(tmp_path: Path) -> None:
+    """Stand-ins are no questions; and encoding questions for an exact index is time for nothing."""
+    asked = []
+
+    def questions() -> np.ndarray:
+        asked.append(1)
+        return clustered(40, seed=8)
+
+    assert build(tmp_path / "exact", clustered(), queries=questions).kind == FLAT
+    assert not asked
+    given = build(tmp_path / "given", clustered(), kind=IVF_SQ8, queries=questions)
+    assert asked == [1]
+    invented = build(tmp_path / "invented", clustered(), kind=IVF_SQ8)
+    assert given.efforts[0].effort < invented.efforts[0].effort  # inside a cluster fewer lists will do
