@@ -78,5 +78,5 @@ def interpolate(model: SentenceTransformer, *, base: Weights, tuned: Weights, ke
 
 
 def _layers(model: SentenceTransformer) -> list[nn.Module]:
-    stacks = [module for module in model[0].modules() if isinstance(module, nn.ModuleList)]
-    return list(max(stacks, key=lambda stack: len(stack))) if stacks else []
+    stacks = [list(module) for module in model[0].modules() if isinstance(module, nn.ModuleList)]
+    return max(stacks, key=len, default=[])
