@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+import sqlalchemy as sa
+
 from annotator.types import Criterion
 from app.bootstrap import Workspace
 from app.services import runs
+from app.services.round_reading import get_round
+from app.services.round_views import Part
 from db import models
-from db.enums import ModelStage, RunStatus
+from db.enums import ModelKind, ModelStage, RoundStatus, RunStatus
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
@@ -83,3 +87,109 @@ def test_a_failed_run_says_why_and_lets_one_try_again(app, small: Workspace) -> 
     screen = app("train")
     assert "the loss became NaN at step 7" in screen.error[0].value
     assert not screen.button(key="train.start").disabled
+
+
+def add_round(workspace: Workspace, status: RoundStatus, *, progress: dict[str, object], message: str = "") -> int:
+    with workspace.sessions.begin() as session:
+        model = models.ModelVersion(
+            hash="c" * 64, name="base model", path="models/c", dim=4, stage=ModelStage.LIVE, created_at=NOW
+        )
+        session.add(model)
+        session.flush()
+        row = models.TrainingRound(
+            number=1,
+            criterion=Criterion.RELEVANCE,
+            status=status,
+            stage="",
+            pooled_with_id=model.id,
+            n_audits=150 if "measured" in progress else 0,
+            settings={"spec": {"kind": "local"}, "overrides": {}, "wait": True, "workflow_id": "round-1"},
+            progress={"candidates_before": 0, "last_suggestion": 0, **progress},
+            message=message,
+            created_at=NOW,
+            finished_at=None,
+        )
+        session.add(row)
+        session.flush()
+        if "measured" in progress:
+            row.progress = {**row.progress, "trained": {"model_id": model.id}}
+            row.progress["measured"]["compared_with"] = model.id
+        return row.id
+
+
+POOLED = {"new": 12, "renewed": 3, "queries": 3, "free": True}
+LABELLED = {"suggestions": 12, "tokens": 0, "cost_usd": 0.0, "failed": 0, "accepted": 4}
+
+
+def test_each_speed_says_what_it_changes_and_the_chosen_one_is_trained(app, small: Workspace) -> None:
+    """Somebody waits an hour for what takes seconds, or wonders why no passage moved."""
+    add_run(small, RunStatus.DONE)
+    with small.sessions.begin() as session:
+        model = session.scalars(sa.select(models.ModelVersion)).one()
+        session.add(models.LiveModel(id=1, model_version_id=model.id, changed_at=NOW))
+    screen = app("train")
+    speed = screen.radio(key="train.speed")
+    assert speed.options == ["Adapter: seconds", "Full: minutes or more"]
+    assert speed.value == ModelKind.ADAPTER
+    speed.set_value(ModelKind.FULL).run()
+    screen.button(key="train.start").click().run()
+    assert not screen.exception
+    run = runs.get_latest_run(small)
+    assert run is not None
+    assert (run.status, run.speed) == (RunStatus.QUEUED, ModelKind.FULL)
+
+
+def test_a_round_that_waits_says_for_what_and_retrains_on_a_click(app, small: Workspace) -> None:
+    """Reviewers do not know that the machine waits for them, and nobody knows how to go on."""
+    round_id = add_round(small, RoundStatus.WAITING, progress={"pooled": POOLED, "labelled": LABELLED})
+    screen = app("train")
+    assert "Round 1 waits for audits" in html_of(screen)
+    assert "0 pairs audited since the round before" in html_of(screen)
+    assert not [button for button in screen.button if button.label == "Next round"]
+    screen.button(key="train.round.train").click().run()
+    assert not screen.exception
+    found = get_round(small, round_id=round_id)
+    assert (found.status, found.next_part) == (RoundStatus.RUNNING, Part.TRAIN)
+    assert "relabel worker" in screen.code[0].value, "no worker runs, and nothing says so"
+
+
+def test_a_round_that_failed_says_why_and_can_go_on_or_be_given_up(app, small: Workspace) -> None:
+    """A failed round blocks the next one for ever."""
+    done = {"pooled": POOLED, "labelled": LABELLED}
+    round_id = add_round(small, RoundStatus.FAILED, progress=done, message="the disk is full")
+    screen = app("train")
+    assert "the disk is full" in screen.error[0].value
+    assert [button for button in screen.button if button.key == "train.round.again"]
+    screen.button(key="train.round.cancel").click().run()
+    assert get_round(small, round_id=round_id).status is RoundStatus.CANCELLED
+    assert [button for button in screen.button if button.label == "Next round"]
+
+
+def test_what_labelling_costs_is_shown_before_it_is_asked_for(app, small: Workspace) -> None:
+    """A click buys labels for a sum that nobody saw."""
+    round_id = add_round(small, RoundStatus.WAITING, progress={"pooled": POOLED | {"free": False}})
+    screen = app("train")
+    assert "No text leaves this machine" in html_of(screen)
+    assert any("calls" in caption.value for caption in screen.caption)
+    screen.button(key="train.round.label").click().run()
+    assert not screen.exception
+    assert get_round(small, round_id=round_id).next_part is Part.LABEL
+
+
+def test_the_table_of_rounds_shows_the_gain_and_whether_to_stop(app, small: Workspace) -> None:
+    """The one figure that ends the work is nowhere to be seen."""
+    figure = {"low": -0.001, "high": 0.004, "n_queries": 75}
+    measured = {
+        "compared_with": 0,
+        "ndcg": {"mean": 0.7215, "low": 0.66, "high": 0.78, "n_queries": 75},
+        "gain": {"mean": 0.0015, **figure},
+        "gain_per_100": 0.001,
+        "stop": True,
+        "text": "You can stop: <b>100</b> more audits are expected to gain less.",
+    }
+    add_round(
+        small, RoundStatus.DONE, progress={"pooled": POOLED, "labelled": LABELLED, "trained": {}, "measured": measured}
+    )
+    page = html_of(app("train"))
+    for shown in ("0.722 (0.660 to 0.780)", "+0.0010", ">150<", ">12<", ">stop<", "You can stop: &lt;b&gt;100"):
+        assert shown in page, shown
