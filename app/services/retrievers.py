@@ -23,6 +23,8 @@ from db.queries import registry
 from retriever.types import Hit
 
 if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
+
     from retriever.dense_index import DenseIndex
     from retriever.encoder import Encoder
 
@@ -108,10 +110,19 @@ def open_retriever(
 
 
 @lru_cache(maxsize=_KEPT)
+def _model(path: Path, max_length: int) -> SentenceTransformer:
+    from retriever.encoder import load_sentence_transformer
+
+    return load_sentence_transformer(path, max_length=max_length)
+
+
+@lru_cache(maxsize=_KEPT)
 def _encoder(path: Path, max_length: int, adapter: Path | None) -> Encoder:
+    from retriever.adapter import QueryAdapter
     from retriever.encoder import Encoder
 
-    return Encoder.load(path, max_length=max_length, adapter=adapter)
+    # An adapter and its encoder share the loaded model: what changes queries is small.
+    return Encoder(_model(path, max_length), adapter=None if adapter is None else QueryAdapter.load(adapter))
 
 
 @lru_cache(maxsize=_KEPT)

@@ -111,9 +111,12 @@ def doctor(
     probe: Annotated[
         bool, typer.Option("--probe", help="Ask the LLM one small question to find out what it can do; it is kept.")
     ] = False,
+    drop_vectors: Annotated[
+        bool, typer.Option("--drop-vectors", help="Delete kept passage vectors of retired models; indexes stay.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Check Python, packages, database, model, disk, worker and LLM, and say what to do about what is wrong.
+    """Check Python, packages, database, model, encoder, disk, worker and LLM, and say what to do about what is wrong.
 
     Example: relabel doctor --probe
     """
@@ -126,6 +129,10 @@ def doctor(
         if probe:
             say(f"One small question goes to {judge_host(workspace.settings) or 'nobody: no LLM is set'}.")
             ask(workspace)
+        if drop_vectors:
+            from app.services import passage_vectors
+
+            say(f"{passage_vectors.drop_vectors(workspace) / (1 << 20):,.0f} MiB of vectors deleted.")
         checks = examine(workspace)
         if as_json:
             print_json(list(checks))
