@@ -295,9 +295,7 @@ class Consequences:
         if self.n_batches:
             said.append(f"{counted(self.n_batches, 'open batch', 'open batches')} would be closed for good.")
         if self.n_calibrators:
-            said.append(
-                f"{counted(self.n_calibrators, 'calibrator')} would hold no more until fitted again."
-            )
+            said.append(f"{counted(self.n_calibrators, 'calibrator')} would hold no more until fitted again.")
         if self.n_jobs:
             said.append(f"{counted(self.n_jobs, 'label job')} under way would be stopped.")
         if self.models:
