@@ -69,7 +69,8 @@ def decide(
     enough = overall.n >= min_queries
     reasons = [_overall_reason(overall, low=low, high=high, rule=rule, margin=margin, alpha=spent)]
     reasons.append(
-        f"This was look {looks + 1} at these queries, at {_percent(1 - spent)} confidence; each one asks for more."
+        f"This was look {looks + 1} at these queries, at {_percent(1 - spent)} confidence; "
+        "each further look asks for more."
     )
     if spent * _MOST_RESAMPLES < 1:
         reasons.append(

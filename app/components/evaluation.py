@@ -81,7 +81,8 @@ def show_differences(evaluation: EvaluationView) -> None:
 
 def _figures(d: DifferenceView) -> list[str]:
     interval = f"{_signed(d.low)} to {_signed(d.high)}"
-    return [_signed(d.mean), interval, f"{d.p_value:.3f}", f"{d.n_queries:,}", verdict_of(d)]
+    p = "<0.001" if d.p_value < 0.001 else f"{d.p_value:.3f}"
+    return [_signed(d.mean), interval, p, f"{d.n_queries:,}", verdict_of(d)]
 
 
 def show_slices(evaluation: EvaluationView) -> None:

@@ -27,14 +27,12 @@ def show_judge_first(evaluation: EvaluationView) -> None:
     pairs = counted(view.unjudged, "pair")
     if view.asked:
         done = view.asked - view.waiting
-        st.caption(
-            f"{done:,} of {counted(view.asked, 'pair')} to judge first are judged. When enough are, compare again, "
-            f"which is look {view.next_look}:"
-        )
-        st.code(f"relabel evaluate --model {_hash_of(evaluation)}", language=None)
+        st.caption(f"{done:,} of {counted(view.asked, 'pair')} to judge first are judged.")
         if view.waiting:
             review = state.SCREENS["review"]
             st.page_link(review.path, label=f"Judge them: {counted(view.waiting, 'pair')} left", icon=review.icon)
+        st.caption(f"When enough are, compare again, which is look {view.next_look}:")
+        st.code(f"relabel evaluate --model {evaluation.model_hash[:12]}", language=None)
         return
     st.button(
         f"Judge these first ({pairs})",
@@ -48,10 +46,6 @@ def show_judge_first(evaluation: EvaluationView) -> None:
         f"best ranks before others, they make the comparison fairer. Comparing again is look {view.next_look}, and "
         "each look asks for more."
     )
-
-
-def _hash_of(evaluation: EvaluationView) -> str:
-    return evaluation.model_hash[:12] or "candidate"
 
 
 def _judge_first(evaluation_id: int) -> None:
@@ -80,25 +74,25 @@ def show_every_query(evaluation: EvaluationView) -> None:
         "New": [row.candidate for row in rows],
         "Difference": [row.difference for row in rows],
         "Training": [None if row.seen is None else "seen" if row.seen else "unseen" for row in rows],
-        "Not judged, live": [_percent(row.live_unjudged) for row in rows],
-        "Not judged, new": [_percent(row.candidate_unjudged) for row in rows],
+        "Unjudged live": [_percent(row.live_unjudged) for row in rows],
+        "Unjudged new": [_percent(row.candidate_unjudged) for row in rows],
     }
-    figure = st.column_config.NumberColumn(format="%.3f", width=80)
-    share = st.column_config.NumberColumn(format="%d %%", width=110)
+    figure = st.column_config.NumberColumn(format="%.3f", width=65)
+    share = st.column_config.NumberColumn(format="%d %%", width=115, help="Of the first ten results.")
     st.dataframe(
         columns,
         key=f"train.queries.{evaluation.id}",
         hide_index=True,
         height=min(420, 38 + 35 * len(rows)),
         column_config={
-            "Query": st.column_config.TextColumn(width="large"),
-            "Relevant": st.column_config.NumberColumn(width=80, help="Passages that people judged relevant."),
+            "Query": st.column_config.TextColumn(width=320),
+            "Relevant": st.column_config.NumberColumn(width=75, help="Passages that people judged relevant."),
             "Live": figure,
             "New": figure,
-            "Difference": st.column_config.NumberColumn(format="%+.3f", width=95),
-            "Training": st.column_config.TextColumn(width=80),
-            "Not judged, live": share,
-            "Not judged, new": share,
+            "Difference": st.column_config.NumberColumn(format="%+.3f", width=90),
+            "Training": st.column_config.TextColumn(width=75),
+            "Unjudged live": share,
+            "Unjudged new": share,
         },
     )
     st.download_button(

@@ -33,13 +33,13 @@ def list_checks(session: Session, *, with_retired: bool = False) -> list[CheckRe
     statement = (
         sa.select(
             RegressionCheck.id,
-            Query.external_id,
-            Query.text,
-            Passage.external_id,
+            Query.external_id.label("query_key"),
+            Query.text.label("query"),
+            Passage.external_id.label("passage_key"),
             Passage.title,
             RegressionCheck.deepest_rank,
             RegressionCheck.note,
-            Person.name,
+            Person.name.label("person"),
             RegressionCheck.created_at,
             RegressionCheck.retired_at,
         )
@@ -50,7 +50,7 @@ def list_checks(session: Session, *, with_retired: bool = False) -> list[CheckRe
     )
     if not with_retired:
         statement = statement.where(RegressionCheck.retired_at.is_(None))
-    return [CheckRecord(*row) for row in session.execute(statement)]
+    return [CheckRecord(**row) for row in session.execute(statement).mappings()]
 
 
 def get_standing_check(session: Session, *, query_id: int, passage_id: int) -> RegressionCheck | None:
