@@ -301,9 +301,8 @@ class Consequences:
         if self.models:
             names = ", ".join(f"{one.name}{' (live)' if one.is_live else ''}" for one in self.models[:MOST_NAMES])
             more = f" and {len(self.models) - MOST_NAMES:,} more" if len(self.models) > MOST_NAMES else ""
-            said.append(
-                f"{counted(len(self.models), 'model')} trained on these labels stay as they are: {names}{more}."
-            )
+            stay = "stays as it is" if len(self.models) == 1 else "stay as they are"
+            said.append(f"{counted(len(self.models), 'model')} trained on these labels {stay}: {names}{more}.")
         else:
             said.append("No model was trained on these labels.")
         if self.live_model is not None:

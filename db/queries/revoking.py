@@ -152,19 +152,15 @@ def _certificates_in_force() -> sa.Select[Certificate]:
 
 def _current_pairs(session: Session, judge: JudgeRow) -> Iterator[list[int]]:
     """The pairs that go by a suggestion of the judge, some hundred at a time; they may change between two of them."""
-    after = 0
-    while True:
-        found = session.scalars(
-            sa.select(PairState.pair_id)
-            .join(Suggestion, Suggestion.id == PairState.suggestion_id)
-            .where(PairState.criterion == judge.criterion, Suggestion.judge_id == judge.id, PairState.pair_id > after)
-            .order_by(PairState.pair_id)
-            .limit(SOME)
-        ).all()
-        if not found:
-            return
-        yield list(found)
-        after = found[-1]
+    # The ids at once: asked for in parts, the join would be made anew for each.
+    found = session.scalars(
+        sa.select(PairState.pair_id)
+        .join(Suggestion, Suggestion.id == PairState.suggestion_id)
+        .where(PairState.criterion == judge.criterion, Suggestion.judge_id == judge.id)
+        .order_by(PairState.pair_id)
+    ).all()
+    for start in range(0, len(found), SOME):
+        yield list(found[start : start + SOME])
 
 
 def _set_aside(
