@@ -17,7 +17,7 @@ FEWEST_SEEN = 10
 """With fewer seen lists put aside, the lists trained on stand in for them; our choice."""
 
 PATIENCE = 4
-"""Epochs without a better choice after which a stage ends; our choice."""
+"""Epochs after the best one of a stage in which no better one came, and the stage ends; our choice."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +65,7 @@ def choose_plan(
             waited += 1
             if found.seen > best.seen:
                 best, state, epochs, waited = found, _copy(transform), epoch, 0
-            if waited >= PATIENCE:
+            if epochs and waited >= PATIENCE:
                 break
         transform.load_state_dict(state)
         chosen.append(epochs)

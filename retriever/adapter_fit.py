@@ -16,6 +16,9 @@ from retriever.losses.list_loss import UNLABELLED, ListLoss
 from retriever.training_lists import batch_positions
 from retriever.types import AdapterSettings
 
+FEWEST_STEPS = 8
+"""Steps of an epoch, where there are as many lists: with one or two nothing would move before patience ends."""
+
 _DEPTH = 10
 _ROWS = 256
 
@@ -100,6 +103,11 @@ def _batch(lists: Sequence[VectorList], corpus: Corpus, *, spare: bool) -> _Batc
     )
 
 
+def batch_size(n_lists: int, settings: AdapterSettings) -> int:
+    """Queries of a step: settings.batch_queries, or fewer, so that an epoch of a small label set has `FEWEST_STEPS`."""
+    return max(1, min(settings.batch_queries, math.ceil(n_lists / FEWEST_STEPS)))
+
+
 def train_epochs(
     transform: Transform,
     lists: Sequence[VectorList],
@@ -118,10 +126,11 @@ def train_epochs(
     """
     optimizer = torch.optim.AdamW(transform.parameters(), lr=learning_rate, weight_decay=0.0)
     keys = [str(entry.row) for entry in lists]
+    size = batch_size(len(lists), settings)
     for _ in range(epochs):
         order = torch.randperm(len(lists), generator=generator).tolist()
         values = []
-        for positions in batch_positions(keys, order, batch_size=settings.batch_queries):
+        for positions in batch_positions(keys, order, batch_size=size):
             poll()
             batch = _batch([lists[at] for at in positions], corpus, spare=True)
             change = transform.change(batch.queries)

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from retriever.adapter import Kernel, LowRank, Mlp, QueryAdapter, Transform
 from retriever.adapter_choice import Plan, choose_plan
-from retriever.adapter_fit import Corpus, open_corpus, train_epochs
+from retriever.adapter_fit import Corpus, batch_size, open_corpus, train_epochs
 from retriever.adapter_lists import PreparedStage, PreparedStages, VectorList, prepare_stages, put_aside, without
 from retriever.errors import EmptyTrainingSet, TrainingCancelled, TrainingDiverged
 from retriever.losses import make_loss
@@ -126,7 +126,7 @@ class _Watch:
         self.losses.append(loss)
         if self.on_progress is not None:
             planned = sum(
-                stage.epochs * math.ceil(len(stage.lists) / self.settings.batch_queries)
+                stage.epochs * math.ceil(len(stage.lists) / batch_size(len(stage.lists), self.settings))
                 for stage in self.prepared.stages
             )
             self.on_progress(

@@ -243,7 +243,7 @@ class AdapterSettings:
     what suits the kind (32, 32, 4096). kernel_power: how fast a key's effect falls with the cosine, above 0. loss,
     temperature, relevant_from, max_grade, seed, in_batch_margin: as in TrainingSettings. epochs: most passes; fewer
     where the slices put aside say so.
-    learning_rate: AdamW's. batch_queries: queries a step. identity_decay: weight of the squared size of the change that
+    learning_rate: AdamW's. batch_queries: most queries a step. identity_decay: weight of the squared size of the change that
     the adapter makes, 0 or more. corpus_negatives: most passages of the corpus that may be unlabelled negatives;
     list_negatives: most of them in one query's list, the highest scores under the margin first.
     unseen_share: part of the lists, in [0, 0.5], put aside with all their relevant passages, on which the epoch is
