@@ -119,7 +119,8 @@ def rank_of(check: queries.CheckRecord, ranked: Mapping[str, Sequence[Hit]]) -> 
 
 def outcome_of(results: Sequence[Mapping[str, Any]]) -> RegressionOutcome:
     """What the gate makes of stored check results."""
-    broken, failing_before = [], []
+    broken: list[str] = []
+    failing_before: list[str] = []
     for result in results:
         if not _holds(result, "candidate"):
             (broken if _holds(result, "baseline") else failing_before).append(_failure(result))
