@@ -6,14 +6,19 @@ of the shipped model anew, so that only these are encoded. Both are stated besid
 
 from __future__ import annotations
 
+import hashlib
+import json
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from app.config import settings_from
 from bench.audited_labels import SCALE, Campaign
+from bench.kept_runs import kept, stages_hash
 from bench.public_data import read_passages, read_qrels, read_queries, read_suggestions
 from bench.retrieval_pools import ModelVersion, Vectors, base_model, encode
 from retriever.evaluation import evaluate
@@ -25,6 +30,7 @@ MAX_LENGTH = 256
 RERANKED = 100
 YEARS = ("dl19", "dl20")
 MEASURE = "nDCG@10"
+_ON_SCALE: dict[str, Any] = {"relevant_from": SCALE.relevant_from, "max_grade": SCALE.max_grade}
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +49,14 @@ class Setting:
     passages: Mapping[str, str]
     vectors: ModelVersion
     years: Mapping[str, Year]
+
+    @property
+    def hash(self) -> str:
+        """Of the passages searched and the judgements measured by."""
+        judged = {
+            name: {query: dict(found) for query, found in year.qrels.items()} for name, year in self.years.items()
+        }
+        return hashlib.sha256(json.dumps([sorted(self.passages), judged]).encode()).hexdigest()
 
 
 def load_setting(*, n_queries: int | None = None, n_pairs: int | None = None) -> Setting:
@@ -68,6 +82,15 @@ def with_adapter(
     setting: Setting, stages: Sequence[TrainingStage], year: Year, *, settings: AdapterSettings
 ) -> dict[str, float]:
     """Query id → measure on a year of a query adapter trained on the stages."""
+    return kept(
+        ["adapter", repr(settings), stages_hash(stages), setting.hash, year.name],
+        lambda: _train_adapter(setting, stages, year, settings=settings),
+    )
+
+
+def _train_adapter(
+    setting: Setting, stages: Sequence[TrainingStage], year: Year, *, settings: AdapterSettings
+) -> dict[str, float]:
     from retriever.adapter import QueryAdapter
     from retriever.adapter_training import train_adapter
 
@@ -90,20 +113,26 @@ def with_adapter(
 def with_full_model(
     setting: Setting, stages: Sequence[TrainingStage], year: Year, *, settings: TrainingSettings
 ) -> dict[str, float]:
-    """Query id → measure on a year of the encoder fine-tuned on the stages, by reordering; no stages: as shipped."""
+    """Query id → measure on a year of the encoder fine-tuned on the stages, which reorders each query's best."""
+    return kept(
+        ["full", repr(settings), stages_hash(stages), setting.hash, year.name],
+        lambda: _train_full_model(setting, stages, year, settings=settings),
+    )
+
+
+def _train_full_model(
+    setting: Setting, stages: Sequence[TrainingStage], year: Year, *, settings: TrainingSettings
+) -> dict[str, float]:
     from retriever.encoder import Encoder
     from retriever.training import train
 
     ids = list(setting.passages)
     found = {query: _best(setting, query, RERANKED) for query in year.qrels}
     pool = sorted({at for positions in found.values() for at in positions})
-    if not stages:
-        shipped = setting.vectors
-        return _reordered(year, found, ids, dict(zip(pool, shipped.passages[pool], strict=True)), shipped.queries)
     with tempfile.TemporaryDirectory() as folder:
         output = Path(folder) / "model"
         train(base_model=base_model(), stages=stages, settings=settings, output=output)
-        encoder = Encoder.load(output, max_length=MAX_LENGTH)
+        encoder = Encoder.load(output, max_length=MAX_LENGTH, backend="openvino-bf16")
         passages = encoder.encode([setting.passages[ids[at]] for at in pool])
         queries = encoder.encode_queries([year.campaign.queries[query] for query in year.qrels])
     return _reordered(
@@ -111,14 +140,14 @@ def with_full_model(
     )
 
 
-def adapter_settings(seed: int) -> AdapterSettings:
+def adapter_settings(seed: int, **changes: Any) -> AdapterSettings:
     """The product's defaults on the scale of the data."""
-    return replace(AdapterSettings(), seed=seed, relevant_from=SCALE.relevant_from, max_grade=SCALE.max_grade)
+    return replace(settings_from(Path(), {}).adapter_training(), seed=seed, **_ON_SCALE, **changes)
 
 
 def full_settings(seed: int) -> TrainingSettings:
     """The product's defaults on the scale of the data."""
-    return replace(TrainingSettings(), seed=seed, relevant_from=SCALE.relevant_from, max_grade=SCALE.max_grade)
+    return replace(settings_from(Path(), {}).full_training(), seed=seed, **_ON_SCALE)
 
 
 def _measured(setting: Setting, year: Year, vectors: Mapping[str, Vectors]) -> dict[str, float]:

@@ -26,9 +26,6 @@ SCALE = Scale(max_grade=3, relevant_from=2)
 FIRST_LOOK = 0.01
 """Share audited before the calibrator is fitted for the first time; it is fitted anew at every share after."""
 
-WEAK = 1.0
-"""The grade of a weak label: neither positive nor negative."""
-
 DEPTH = 1000
 """Ranks beyond this count as not returned."""
 
@@ -59,15 +56,12 @@ class Campaign:
 @dataclass(frozen=True, slots=True)
 class Arm:
     """One way to spend audits. by_value: the queue's order, else random. curriculum: LLM labels first, people's last,
-    else both in one stage. soft: proposals train as calibrated soft targets, else by the LLM's grade at full weight.
-    sparing: in people's stage the pairs still open that may be relevant stand as weak labels, so that no passage which
-    the LLM proposed is taken for an unlabelled negative."""
+    else both in one stage. soft: proposals train as calibrated soft targets, else by the LLM's grade at full weight."""
 
     name: str
     by_value: bool
     curriculum: bool
     soft: bool
-    sparing: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,13 +150,18 @@ def training_stages(campaign: Campaign, arm: Arm, standing: Audited) -> list[Tra
             llm.append((at, soft_grade(grade, p, SCALE), soft_weight(p)))
         else:
             llm.append((at, float(grade), 1.0))
-    if arm.curriculum:
-        weak = [(at, WEAK, weight) for at, grade, weight in llm if grade >= IRRELEVANT_BELOW] if arm.sparing else []
-        parts = {"llm": llm, "people": [*people, *weak]}
-    else:
-        parts = {"union": [*llm, *people]}
+    parts = {"llm": llm, "people": people} if arm.curriculum else {"union": [*llm, *people]}
     stages = [TrainingStage(name=name, lists=_lists(campaign, labels)) for name, labels in parts.items()]
     return [stage for stage in stages if _has_positive(stage)]
+
+
+def wrong_labels(campaign: Campaign, standing: Audited) -> float:
+    """The share of pairs whose label is on another side than people's, the LLM's grade counting where nobody audited.
+
+    It reads what the campaign may not: for the report only.
+    """
+    wrong = (campaign.proposed >= SCALE.relevant_from) != (campaign.human >= SCALE.relevant_from)
+    return float((wrong & ~standing.audited).mean())
 
 
 def _input(campaign: Campaign, at: int) -> JudgedInput:

@@ -4,7 +4,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from bench.audited_labels import SCALE, WEAK, Arm, Audited, Campaign, case_values, run_campaign, training_stages
+from bench.audited_labels import SCALE, Arm, Audited, Campaign, case_values, run_campaign, training_stages, wrong_labels
 from retriever.types import TrainingStage
 
 N_QUERIES, N_PASSAGES = 12, 20
@@ -58,7 +58,7 @@ def test_grades_of_pairs_nobody_audited_change_nothing(campaign: Campaign, by_va
     assert standing.p_relevant is not None
     assert again.p_relevant is not None
     assert again.p_relevant.tolist() == standing.p_relevant.tolist()
-    for arm in (OURS, replace(OURS, sparing=True), Arm("plain", by_value=False, curriculum=False, soft=False)):
+    for arm in (OURS, Arm("plain", by_value=False, curriculum=False, soft=False)):
         assert training_stages(turned, arm, again) == training_stages(campaign, arm, standing)
 
 
@@ -94,19 +94,6 @@ def test_the_curriculum_gives_each_pair_to_one_stage_and_people_come_last(campai
     assert grades(union) == {**grades(llm), **grades(people)}
 
 
-def test_a_sparing_stage_keeps_open_proposals_from_being_negatives(campaign: Campaign) -> None:
-    """An unaudited proposal left out of people's lists is an unlabelled passage there, so a likely false negative."""
-    standing = Audited(0.5, campaign.rank <= 10, None)
-    _, people = training_stages(campaign, replace(OURS, sparing=True), standing)
-    open_proposals = {
-        passage
-        for passage, rank, grade in zip(campaign.passage_ids, campaign.rank, campaign.proposed, strict=True)
-        if rank > 10 and grade >= 1
-    }
-    spared = {passage for passage, grade in grades(people).items() if grade == WEAK and passage in open_proposals}
-    assert spared == open_proposals
-
-
 def test_soft_targets_are_positives_only_where_the_calibrator_is_sure(campaign: Campaign) -> None:
     """A doubtful proposal at full weight is the plain arm, not ours."""
     p = np.where(campaign.proposed >= 2, 0.6, 0.05)
@@ -133,3 +120,13 @@ def test_lists_come_best_first_so_that_cutting_keeps_what_teaches_most(campaign:
                 (-one.grade, rank[one.passage_id]) for one, at in zip(entry.passages, sides, strict=True) if at == side
             ]
             assert found == sorted(found)
+
+
+def test_wrong_labels_are_those_left_wrong_after_the_audits(campaign: Campaign) -> None:
+    """Counted before the audits instead, the order of the queue would seem not to matter."""
+    nobody = Audited(0.0, np.zeros(campaign.n_pairs, dtype=np.bool_), None)
+    sides = [(a >= 2) != (b >= 2) for a, b in zip(campaign.proposed.tolist(), campaign.human.tolist(), strict=True)]
+    assert wrong_labels(campaign, nobody) == pytest.approx(sum(sides) / len(sides))
+    top = Audited(0.5, campaign.rank <= 10, None)
+    left = [side for side, rank in zip(sides, campaign.rank, strict=True) if rank > 10]
+    assert wrong_labels(campaign, top) == pytest.approx(sum(left) / len(sides))

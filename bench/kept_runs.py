@@ -1,0 +1,53 @@
+"""Measured runs kept on disk, so that a bench of many trainings goes on where it was interrupted.
+
+A run is found again under the hash of the retriever's source and of everything that decided it; a change of either
+measures anew. Nothing here is read by the product.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from retriever.types import TrainingStage
+
+KEPT = Path(tempfile.gettempdir()) / "relabel-bench-runs"
+_SOURCES = Path(__file__).parent.parent / "retriever"
+
+
+def kept(decided_by: Sequence[str], make: Callable[[], dict[str, float]], *, folder: Path = KEPT) -> dict[str, float]:
+    """Query id → value of a run, made now or read from where an earlier run of the same left it."""
+    digest = hashlib.sha256(json.dumps([_source_hash(), *decided_by]).encode()).hexdigest()[:24]
+    path = folder / f"{digest}.json"
+    if not path.is_file():
+        made = make()
+        folder.mkdir(parents=True, exist_ok=True)
+        unfinished = path.with_suffix(f".{os.getpid()}")
+        unfinished.write_text(json.dumps(made), encoding="utf-8")
+        unfinished.replace(path)
+    stored: dict[str, float] = json.loads(path.read_text(encoding="utf-8"))
+    return stored
+
+
+def stages_hash(stages: Sequence[TrainingStage]) -> str:
+    """The hash of everything in the stages that training sees, passage texts by their ids."""
+    rows = [
+        [stage.name, stage.epochs, stage.learning_rate, stage.loss, stage.one_positive]
+        + [
+            [entry.query_id, *((one.passage_id, one.grade, one.weight) for one in entry.passages)]
+            for entry in stage.lists
+        ]
+        for stage in stages
+    ]
+    return hashlib.sha256(json.dumps(rows).encode()).hexdigest()
+
+
+def _source_hash() -> str:
+    digest = hashlib.sha256()
+    for path in sorted(_SOURCES.rglob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
