@@ -103,8 +103,8 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     report = done("import", _corpus(folder / "data"), "-w", made)
     assert (report["passages"], report["queries"], report["judgements"]) == (12, 6, 12)
     assert done("pool", "-w", made)["n_queries"] == 4  # held-out questions that people judged are not put up again
-    run = done("train", "-w", made, "--person", "Ana", "--epochs", "1", "--seed", "7")
-    assert (run["status"], run["n_labels"], run["settings"]["seed"]) == ("done", 8, 7)
+    run = done("train", "-w", made, "--person", "Ana", "--speed", "full", "--epochs", "1", "--seed", "7")
+    assert (run["status"], run["n_labels"], run["settings"]["training"]["seed"]) == ("done", 8, 7)
     assert run["evaluation"]["n_queries"] == 2
     return made
 
