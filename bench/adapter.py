@@ -79,12 +79,13 @@ class _Set:
 
 @dataclass(frozen=True, slots=True)
 class _Seconds:
-    """One way from the click to the first answer, in parts."""
+    """One way from the click to the first answer, in parts; processor: seconds of all cores together."""
 
     encode_queries: float
     train_and_save: float
     open: float
     first_search: float
+    processor: float
 
     @property
     def total(self) -> float:
@@ -116,6 +117,7 @@ def run(quick: bool) -> Result:
                 "train_and_save": best.train_and_save,
                 "open": best.open,
                 "first_search": best.first_search,
+                "processor": best.processor,
                 "repeats": [one.total for one in seconds],
             },
             "chosen": {"keep": report.keep, "steps": report.steps, **report.unseen},
@@ -127,7 +129,7 @@ def run(quick: bool) -> Result:
         lines.append(
             f"{name:<16} {chosen.pairs:,} pairs, {len(chosen.lists):,} queries: live after {best.total:.1f} s "
             f"(encode {best.encode_queries:.1f}, train {best.train_and_save:.1f}, open {best.open:.1f}, "
-            f"search {best.first_search:.2f})"
+            f"search {best.first_search:.2f}; {best.processor:.1f} s of processor)"
         )
         lines += [
             f"{'':<16} {kind:<6} {found.mean:+.4f} [{found.low:+.4f}, {found.high:+.4f}] on {found.n} test queries"
@@ -226,7 +228,7 @@ def _adapter(chosen: _Set, *, repeats: int) -> tuple[Comparison, list[_Seconds],
         first = chosen.queries[next(iter(chosen.judged))]
         for repeat in range(repeats):
             folder = Path(scratch) / f"adapter{repeat}"
-            clock = [time.perf_counter()]
+            clock, used = [time.perf_counter()], time.process_time()
             vectors = running.encode_queries([entry.query for entry in chosen.lists])
             clock.append(time.perf_counter())
             report = train_adapter(
@@ -242,7 +244,9 @@ def _adapter(chosen: _Set, *, repeats: int) -> tuple[Comparison, list[_Seconds],
             clock.append(time.perf_counter())
             index.search(opened.encode_queries([first]), 10)
             clock.append(time.perf_counter())
-            seconds.append(_Seconds(*(after - before for before, after in itertools.pairwise(clock))))
+            processor = time.process_time() - used
+            encoding, training, opening, search = (after - before for before, after in itertools.pairwise(clock))
+            seconds.append(_Seconds(encoding, training, opening, search, processor))
         adapter = QueryAdapter.load(Path(scratch) / "adapter0")
         asked = np.stack([chosen.shipped.queries[query] for query in chosen.judged])
         evaluations = [_evaluate(chosen, index.search(vectors, 10)) for vectors in (asked, adapter.apply(asked))]

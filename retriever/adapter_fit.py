@@ -143,7 +143,7 @@ def train_epochs(
                     user_message="Training stopped: its loss is no longer a number. Nothing was saved.",
                 )
             optimizer.zero_grad()
-            total.backward()
+            total.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
         yield math.fsum(values) / len(values)
 
@@ -165,12 +165,13 @@ def list_loss(queries: Tensor, batch: _Batch, corpus: Corpus, *, loss: ListLoss,
         allowed[batch.known_row, batch.known_column] = -torch.inf
         found = allowed.topk(min(settings.list_negatives, len(corpus.pool)), dim=1)
     others = scores.gather(1, found.indices)
-    return loss(
+    value: Tensor = loss(
         torch.cat([own, others], dim=1),
         torch.cat([batch.grades, torch.full_like(others, UNLABELLED)], dim=1),
         torch.cat([batch.mask, torch.isfinite(found.values)], dim=1),
         torch.cat([batch.weights, torch.ones_like(others)], dim=1),
     )
+    return value
 
 
 def ndcg(transform: Transform | None, lists: Sequence[VectorList], corpus: Corpus) -> NDArray[np.float64]:

@@ -3,6 +3,7 @@
 The steps themselves are in `adapter_fit`, the lists as rows in `adapter_lists`, the forms in `adapter`.
 """
 
+import contextlib
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -53,7 +54,7 @@ def train_adapter(
     relevant passages (unseen) and another whose relevant passages others train on (seen): the epochs of each stage and
     the part of the change that is kept are chosen by the two (`adapter_choice`). Then once more on all lists with that
     choice. When nothing is better the adapter changes nothing and the report's keep is 0. The same input gives the same
-    adapter on the same machine and number of threads.
+    adapter on the same machine.
     Raises: EmptyTrainingSet, TrainingCancelled, TrainingDiverged; ValueError for vectors or lists that contradict each
     other or the settings; FileExistsError when output holds something.
     """
@@ -73,10 +74,30 @@ def train_adapter(
             f"no list can be trained on ({reasons}): label more pairs",
             user_message=f"There is nothing to train on yet ({reasons}).",
         )
+    with _one_thread():
+        return _train_prepared(
+            stages,
+            prepared,
+            queries,
+            passage_vectors,
+            settings=settings,
+            output=output,
+            watch=_Watch(prepared, settings, on_progress, should_cancel, clock, started=started),
+        )
+
+
+def _train_prepared(
+    stages: Sequence[TrainingStage],
+    prepared: PreparedStages,
+    queries: NDArray[np.float32],
+    passage_vectors: NDArray[np.float32],
+    *,
+    settings: AdapterSettings,
+    output: Path,
+    watch: "_Watch",
+) -> TrainingReport:
     everything = [entry for stage in prepared.stages for entry in stage.lists]
     corpus = open_corpus(queries, passage_vectors, everything, negatives=settings.corpus_negatives, seed=settings.seed)
-    watch = _Watch(prepared, settings, on_progress=on_progress, should_cancel=should_cancel, clock=clock)
-    watch.started = started
     plan = Plan(epochs=tuple(stage.epochs for stage in prepared.stages), strength=1.0, figures={})
     if settings.unseen_share > 0:
         watch.runs = 2
@@ -89,7 +110,7 @@ def train_adapter(
     _check_weights(transform)
     watch.poll()
     QueryAdapter(transform).save(output)
-    return _report(prepared, plan, settings, watch=watch, seconds=clock() - started)
+    return _report(prepared, plan, settings, watch=watch, seconds=watch.clock() - watch.started)
 
 
 @dataclass(slots=True)
@@ -212,6 +233,17 @@ def _centres(vectors: NDArray[np.float32], most: int, seed: int) -> NDArray[np.f
     means = faiss.Kmeans(vectors.shape[1], most, niter=10, spherical=True, seed=seed, min_points_per_centroid=1)
     means.train(vectors)
     return np.asarray(means.centroids, dtype=np.float32)
+
+
+@contextlib.contextmanager
+def _one_thread() -> Iterator[None]:
+    """The steps are so small that threads wait for each other longer than they work: on a busy machine ten times so."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _dim(passage_ids: Sequence[str], passage_vectors: NDArray[np.float32]) -> int:
