@@ -16,7 +16,7 @@ STRENGTHS = (1.0, 0.75, 0.5, 0.25)
 FEWEST_SEEN = 10
 """With fewer seen lists put aside, the lists trained on stand in for them; our choice."""
 
-PATIENCE = 4
+PATIENCE = 8
 """Epochs after the best one of a stage in which no better one came, and the stage ends; our choice."""
 
 
@@ -48,6 +48,8 @@ def choose_plan(
 ) -> Plan:
     """The epochs of each stage, and the strength, that are best on seen without being below the live model on unseen.
 
+    Of an epoch the greatest strength that is not below on unseen counts: the best of several on few lists is often
+    luck.
     stages: each call trains the transform through one stage in place and yields after each epoch; a stage starts from
     the epoch chosen before it. Measured by the mean nDCG@10 of the lists put aside. Where no point is better than the
     live model, nothing is kept. trained: lists that stand in for seen ones where too few could be put aside.
@@ -60,8 +62,7 @@ def choose_plan(
         state, epochs, waited = _copy(transform), 0, 0
         for epoch, _ in enumerate(stage(), start=1):
             points = (_at(transform, strength, seen, aside.unseen, corpus) for strength in STRENGTHS)
-            allowed = [point for point in points if point.unseen >= live.unseen]
-            found = max(allowed, key=lambda point: point.seen, default=live)
+            found = next((point for point in points if point.unseen >= live.unseen), live)
             waited += 1
             if found.seen > best.seen:
                 best, state, epochs, waited = found, _copy(transform), epoch, 0

@@ -25,7 +25,7 @@ from retriever.losses import make_loss
 from retriever.training_lists import IRRELEVANT_BELOW
 from retriever.types import AdapterSettings, TrainingProgress, TrainingReport, TrainingStage
 
-SEEN_SHARE = 0.1
+SEEN_SHARE = 0.2
 """Part of the lists put aside whose relevant passages other lists train on; our choice."""
 
 RANKS = {"low_rank": 32, "mlp": 32, "kernel": 4096}
