@@ -23,6 +23,7 @@ from db.queries.counts import count_uncertified_curated
 from db.queries.people import person_named
 from db.queries.suspending import suspend_other_scales
 from db.queries.training import CuratedLabel, LabelledText
+from retriever.training_lists import IRRELEVANT_BELOW
 from retriever.types import GradedList, LabelledPassage, TrainingStage
 
 NO_CHANGE = HumanStage()
@@ -174,17 +175,22 @@ def load_stages(
     """A frozen label set as the stages of a curriculum; one without a list that has a positive is left out.
 
     What the LLM and the retriever labelled (accepted, self-labelled, soft targets) comes first, what people graded
-    last: on both at once a retriever came out far worse than on either order of the two. `human` holds for people's
-    labels after those of the LLM, not where they are all there is.
-    Source: Zhang et al., arXiv 2504.05220, tables on curriculum and union.
+    last: on both at once a retriever came out far worse than on either order of the two. What a person said of a pair
+    holds over the judge there too: in a curriculum the first stage has all labels of the questions that a judge
+    labelled, or an audited answer and the negatives that the judge found for it would never meet; questions that
+    people alone graded wait for the last stage. `human` holds for people's labels after those of the LLM, not where
+    they are all there is.
+    Source: Zhang et al., arXiv 2504.05220, tables on curriculum and union; that audits overwrite grades, arXiv
+    2502.03699; people's grades in the first stage are our choice.
     """
     by_people = training_queries.HUMAN
+    items = list(training_queries.stream_items(session, label_set_id))
+    judged = {item.query_key for item in items if item.source not in by_people} if curriculum == CURRICULA[0] else ()
     chosen: dict[str, Callable[[LabelledText], bool]] = {
-        LLM_STAGE: lambda item: item.source not in by_people,
+        LLM_STAGE: lambda item: item.source not in by_people or item.query_key in judged,
         HUMAN_STAGE: lambda item: item.source in by_people,
         UNION_STAGE: lambda item: True,
     }
-    items = list(training_queries.stream_items(session, label_set_id))
     stages: list[TrainingStage] = []
     for name in stage_names(curriculum):
         lists = _lists([item for item in items if chosen[name](item)], relevant_from=relevant_from)
@@ -206,14 +212,14 @@ def load_stages(
 def _lists(items: Iterable[LabelledText], *, relevant_from: int) -> list[GradedList]:
     """The labels as graded lists, one a question, in the order in which a long list is to be cut from its end.
 
-    Positives first, then negatives, then the grades between; within each the surest label, then the highest grade,
-    then the best rank in the pool, for the hardest negatives teach most. Our choice.
+    Positives first, then what training takes for a negative, then the grades between; within each the surest label,
+    then the highest grade, then the best rank in the pool, for the hardest negatives teach most. Our choice.
     """
     lists: dict[str, tuple[str, list[tuple[tuple[float, ...], LabelledPassage]]]] = {}
     for item in items:
         passages = lists.setdefault(item.query_key, (item.query, []))[1]
         text = f"{item.title} {item.text}" if item.title else item.text
-        side = 0 if item.grade >= relevant_from else 1 if item.grade == 0 else 2
+        side = 0 if item.grade >= relevant_from else 1 if item.grade < IRRELEVANT_BELOW else 2
         rank = math.inf if item.rank is None else item.rank
         passage = LabelledPassage(passage_id=item.passage_key, text=text, grade=item.grade, weight=item.weight)
         passages.append(((side, -item.weight, -item.grade, rank), passage))

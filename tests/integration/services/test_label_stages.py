@@ -50,11 +50,70 @@ def test_the_curriculum_trains_judges_labels_first_and_peoples_last(labelled: Wo
     """All labels at once: 33.2, where this order gave 38.2 (arXiv 2504.05220)."""
     first, last = stages(labelled, "curriculum")
     assert (first.name, last.name) == (LLM_STAGE, HUMAN_STAGE)
-    assert (n_labels(first), n_labels(last)) == (16, 2)
+    assert (n_labels(first), n_labels(last)) == (18, 2)
     assert {p.passage_id for entry in last.lists for p in entry.passages} == {"bread-answer", "bicycle-answer"}
     assert {p.weight for entry in last.lists for p in entry.passages} == {1.0}
-    both = {(e.query_id, p.passage_id) for s in (first, last) for e in s.lists for p in e.passages}
-    assert len(both) == 18, "a label trains in both stages or in none"
+
+
+def test_a_few_audits_keep_the_negatives_that_the_judge_found(labelled: Workspace) -> None:
+    """A person corrects the answer of a question: its list has no positive in one stage and no negative in the other,
+    so the audit costs the question its labels."""
+    grade(labelled, "q-tomatoes", "tomatoes-answer", 0)
+    first, last = stages(labelled, "curriculum")
+    by_question = {entry.query_id: {p.passage_id: p.grade for p in entry.passages} for entry in first.lists}
+    assert by_question["q-bread"]["bread-answer"] == 3
+    assert min(by_question["q-bread"].values()) == 0
+    assert by_question["q-tomatoes"]["tomatoes-answer"] == 0, "what a person said holds over the judge, in every stage"
+    assert {e.query_id: [p.passage_id for p in e.passages] for e in last.lists} == {
+        "q-bicycle": ["bicycle-answer"],
+        "q-bread": ["bread-answer"],
+        "q-tomatoes": ["tomatoes-answer"],
+    }
+
+
+def test_questions_that_people_alone_graded_wait_for_the_last_stage(labelled: Workspace) -> None:
+    """With nothing of a judge's to correct they would train as a judge's labels, and twice."""
+    with labelled.sessions.begin() as session:
+        label_set = LabelSet(
+            hash="mixed",
+            criterion=Criterion.RELEVANCE,
+            n_labels=2,
+            n_queries=2,
+            counts={},
+            created_at=labelled.now(),
+        )
+        session.add(label_set)
+        session.flush()
+        for query, passage, source in (
+            ("q-bread", "bread-answer", LabelSource.HUMAN),
+            ("q-bicycle", "bicycle-answer", LabelSource.ACCEPTED),
+        ):
+            pair_id = pair_ids(labelled)[query, passage]
+            session.add(LabelSetItem(label_set_id=label_set.id, pair_id=pair_id, grade=3.0, weight=1.0, source=source))
+        session.flush()
+        first, last = load_stages(session, label_set.id, relevant_from=2)
+    assert [entry.query_id for entry in first.lists] == ["q-bicycle"]
+    assert [entry.query_id for entry in last.lists] == ["q-bread"]
+
+
+def test_a_sure_soft_negative_stands_among_the_negatives(labelled: Workspace) -> None:
+    """Training takes .2 for a negative; cut as a grade between, it is dropped first, and the hard negatives with it."""
+    grades = {"bread-answer": 3.0, "bread-partly": 1.0, "bread-related": 0.2}
+    with labelled.sessions.begin() as session:
+        label_set = LabelSet(
+            hash="soft", criterion=Criterion.RELEVANCE, n_labels=3, n_queries=1, counts={}, created_at=labelled.now()
+        )
+        session.add(label_set)
+        session.flush()
+        for passage, value in grades.items():
+            pair_id = pair_ids(labelled)["q-bread", passage]
+            item = LabelSetItem(
+                label_set_id=label_set.id, pair_id=pair_id, grade=value, weight=0.4, source=LabelSource.PROPOSED
+            )
+            session.add(item)
+        session.flush()
+        (stage,) = load_stages(session, label_set.id, relevant_from=2)
+    assert [p.passage_id for p in stage.lists[0].passages] == ["bread-answer", "bread-related", "bread-partly"]
 
 
 def test_each_other_curriculum_takes_what_its_name_says(labelled: Workspace) -> None:
