@@ -19,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
+from app.config import settings_from
 from bench.public_data import read_passages, read_qrels, read_queries
 from bench.result import Json, Result
 from bench.retrieval_pools import ModelVersion, Vectors, base_model, encode
@@ -31,21 +32,21 @@ from retriever.types import (
     Hit,
     LabelledPassage,
     TrainingReport,
-    TrainingSettings,
     TrainingStage,
 )
 
 PAIRS = 10_000
 SECONDS = 15.0
+UNSEEN_MAY_FALL = 0.005
 SEED = 5
 MEASURE = "nDCG@10"
 QUICK_PASSAGES = 1_500
 QUICK_TESTED = 300
 TARGET = (
     f"{PAIRS:,} labelled pairs of msrd to the first answer of the new model in at most {SECONDS:g} s (encoding the "
-    "labelled queries, training, saving, opening, one search; the fastest of the repeats); and on test queries of "
-    f"every set the 95 % bootstrap interval of the {MEASURE} difference to the live model lies above 0 on seen and "
-    "does not lie wholly below 0 on unseen"
+    "labelled queries, training, saving, opening, one search; the median of the repeats); and on test queries of "
+    f"every set the 95 % bootstrap interval of the {MEASURE} difference to the live model lies above 0 on seen, and "
+    f"on unseen it is not wholly below 0 and the mean is at least {-UNSEEN_MAY_FALL}"
 )
 
 Qrels = Mapping[str, Mapping[str, int]]
@@ -101,10 +102,13 @@ def run(quick: bool) -> Result:
         chosen = _open(name, quick=quick)
         timed = name == "msrd"
         comparison, seconds, report = _adapter(chosen, repeats=(2 if quick else 3) if timed else 1)
-        best = min(seconds, key=lambda one: one.total)
+        usual = sorted(seconds, key=lambda one: one.total)[len(seconds) // 2]
         slices = {kind: found[MEASURE] for kind, found in comparison.slices.items() if kind in ("seen", "unseen")}
-        holds = holds and all(found.low > 0 if kind == "seen" else found.high >= 0 for kind, found in slices.items())
-        holds = holds and (not timed or best.total <= SECONDS)
+        holds = holds and all(
+            found.low > 0 if kind == "seen" else found.high >= 0 and found.mean >= -UNSEEN_MAY_FALL
+            for kind, found in slices.items()
+        )
+        holds = holds and (not timed or usual.total <= SECONDS)
         own: dict[str, Json] = {
             "labelled_pairs": chosen.pairs,
             "labelled_queries": len(chosen.lists),
@@ -112,12 +116,12 @@ def run(quick: bool) -> Result:
             "live": comparison.baseline.measures[MEASURE],
             "adapter": comparison.candidate.measures[MEASURE],
             "seconds": {
-                "total": best.total,
-                "encode_queries": best.encode_queries,
-                "train_and_save": best.train_and_save,
-                "open": best.open,
-                "first_search": best.first_search,
-                "processor": best.processor,
+                "total": usual.total,
+                "encode_queries": usual.encode_queries,
+                "train_and_save": usual.train_and_save,
+                "open": usual.open,
+                "first_search": usual.first_search,
+                "processor": usual.processor,
                 "repeats": [one.total for one in seconds],
             },
             "chosen": {"keep": report.keep, "steps": report.steps, **report.unseen},
@@ -127,9 +131,9 @@ def run(quick: bool) -> Result:
             },
         }
         lines.append(
-            f"{name:<16} {chosen.pairs:,} pairs, {len(chosen.lists):,} queries: live after {best.total:.1f} s "
-            f"(encode {best.encode_queries:.1f}, train {best.train_and_save:.1f}, open {best.open:.1f}, "
-            f"search {best.first_search:.2f}; {best.processor:.1f} s of processor)"
+            f"{name:<16} {chosen.pairs:,} pairs, {len(chosen.lists):,} queries: live after {usual.total:.1f} s "
+            f"(encode {usual.encode_queries:.1f}, train {usual.train_and_save:.1f}, open {usual.open:.1f}, "
+            f"search {usual.first_search:.2f}; {usual.processor:.1f} s of processor)"
         )
         lines += [
             f"{'':<16} {kind:<6} {found.mean:+.4f} [{found.low:+.4f}, {found.high:+.4f}] on {found.n} test queries"
@@ -264,7 +268,7 @@ def _fine_tuned(chosen: _Set) -> tuple[Comparison, float]:
         train(
             base_model=base_model(),
             stages=[TrainingStage("labels", chosen.lists)],
-            settings=TrainingSettings(relevant_from=1, max_grade=1),
+            settings=settings_from(Path(), {"relevant_from": 1, "max_grade": 1}).full_training(),
             output=model,
         )
         encoder = Encoder.load(model, max_length=chosen.max_length, device="cpu")

@@ -11,11 +11,12 @@ import random
 import statistics
 import time
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.kept_runs import source_hash
 from bench.public_data import read_passages, read_qrels, read_queries
 from bench.result import Json, Result
 from bench.retrieval_pools import base_model, cached_vectors
@@ -145,7 +146,7 @@ def _scifact(ways: dict[str, Encode], *, backend: str) -> dict[str, float]:
     ids = list(passages)
     scores = {}
     for name, encode in ways.items():
-        version = f"bench encode, {name} {backend if name == 'ours' else ''}"
+        version = f"bench encode, {name} {backend + source_hash() if name == 'ours' else ''}"
         stored, asked = (
             cached_vectors(list(texts.values()), make=encode, max_length=MAX_LENGTH, version=version)
             for texts in (passages, queries)
@@ -155,5 +156,5 @@ def _scifact(ways: dict[str, Encode], *, backend: str) -> dict[str, float]:
             found = stored @ vector
             best = np.lexsort((np.arange(len(ids)), -found))[:100]
             run[query_id] = [Hit(ids[at], rank, float(found[at])) for rank, at in enumerate(best, start=1)]
-        scores[name] = cast("float", evaluate(run, qrels, relevant_from=1).measures["nDCG@10"])
+        scores[name] = evaluate(run, qrels, relevant_from=1).measures["nDCG@10"]
     return scores

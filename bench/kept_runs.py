@@ -1,7 +1,7 @@
 """Measured runs kept on disk, so that a bench of many trainings goes on where it was interrupted.
 
-A run is found again under the hash of the retriever's source and of everything that decided it; a change of either
-measures anew. Nothing here is read by the product.
+A run is found again under the hash of the retriever's and the benches' source, of the libraries that train, and of
+everything that decided it; a change of any measures anew. Nothing here is read by the product.
 """
 
 from __future__ import annotations
@@ -11,17 +11,21 @@ import json
 import os
 import tempfile
 from collections.abc import Callable, Sequence
+from functools import cache
+from importlib.metadata import version
 from pathlib import Path
 
 from retriever.types import TrainingStage
 
 KEPT = Path(tempfile.gettempdir()) / "relabel-bench-runs"
-_SOURCES = Path(__file__).parent.parent / "retriever"
+_ROOT = Path(__file__).parent.parent
+_SOURCES = ("retriever/**/*.py", "bench/*retrain*.py", "bench/audited_labels.py", "annotator/audit_value.py")
+_LIBRARIES = ("torch", "sentence-transformers", "transformers", "faiss-cpu", "openvino")
 
 
 def kept(decided_by: Sequence[str], make: Callable[[], dict[str, float]], *, folder: Path = KEPT) -> dict[str, float]:
     """Query id → value of a run, made now or read from where an earlier run of the same left it."""
-    digest = hashlib.sha256(json.dumps([_source_hash(), *decided_by]).encode()).hexdigest()[:24]
+    digest = hashlib.sha256(json.dumps([source_hash(), *decided_by]).encode()).hexdigest()[:24]
     path = folder / f"{digest}.json"
     if not path.is_file():
         made = make()
@@ -46,8 +50,11 @@ def stages_hash(stages: Sequence[TrainingStage]) -> str:
     return hashlib.sha256(json.dumps(rows).encode()).hexdigest()
 
 
-def _source_hash() -> str:
-    digest = hashlib.sha256()
-    for path in sorted(_SOURCES.rglob("*.py")):
-        digest.update(path.read_bytes())
+@cache
+def source_hash() -> str:
+    """The hash of the source that trains and measures, and of the versions of the libraries under it."""
+    digest = hashlib.sha256("".join(version(name) for name in _LIBRARIES).encode())
+    for pattern in _SOURCES:
+        for path in sorted(_ROOT.glob(pattern)):
+            digest.update(path.read_bytes())
     return digest.hexdigest()

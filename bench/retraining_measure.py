@@ -1,7 +1,7 @@
 """nDCG@10 by query of the arms of `bench.retrain` and `bench.recipe`, kept on disk so that a long run can go on.
 
-What an arm gave is kept in the temporary folder under the hash of the retriever's source, the arm and the set: a change
-of the source measures anew.
+What an arm gave is kept in the temporary folder under the hash of the source (`kept_runs`), the arm and the set: a
+change of the source measures anew.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from functools import partial
 from pathlib import Path
 from statistics import fmean
 
+from bench.kept_runs import source_hash
 from bench.retraining_arms import Recipe, Run, Trained, bm25, fused, library_default, ours, zero_shot
 from bench.retraining_sets import RetrainingSet
 from retriever.evaluation import evaluate
 
 MEASURE = "nDCG@10"
 KEPT = Path(tempfile.gettempdir()) / "relabel-bench-retrain"
-_SOURCES = Path(__file__).parent.parent / "retriever"
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +120,7 @@ def _trained(chosen: RetrainingSet, arm: str, train: Callable[[int], Trained], *
 
 
 def _kept(chosen: RetrainingSet, arm: str, train: Callable[[], Trained]) -> Arm:
-    digest = hashlib.sha256(f"{_source_hash()} {chosen.name} {_hash_of(chosen)} {arm}".encode()).hexdigest()[:24]
+    digest = hashlib.sha256(f"{source_hash()} {chosen.name} {_hash_of(chosen)} {arm}".encode()).hexdigest()[:24]
     path = KEPT / f"{digest}.json"
     if not path.is_file():
         trained = train()
@@ -149,13 +149,6 @@ def _kept(chosen: RetrainingSet, arm: str, train: Callable[[], Trained]) -> Arm:
         seconds=stored["seconds"],
         notes=(stored["notes"],),
     )
-
-
-def _source_hash() -> str:
-    digest = hashlib.sha256()
-    for path in sorted(_SOURCES.rglob("*.py")):
-        digest.update(path.read_bytes())
-    return digest.hexdigest()
 
 
 def _hash_of(chosen: RetrainingSet) -> str:

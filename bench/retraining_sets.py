@@ -118,11 +118,13 @@ def _judged_passages(texts: Mapping[str, str], judged: Qrels) -> tuple[str, ...]
 def _open(data: str, name: str, *, labels: str, judgements: str, relevant_from: int, max_grade: int) -> RetrainingSet:
     texts, queries = read_passages(data), read_queries(data)
     labelled = _by_query(read_qrels(data, labels), relevant_from=relevant_from)
+    if data == "msrd":  # a query may train in one pair of splits and be judged in the other, where recipes are chosen
+        both = {query for split in ("test", "test_disjoint") for query, _ in read_qrels(data, split)}
+        labelled = {query: grades for query, grades in labelled.items() if query not in both}
     judged = _by_query(read_qrels(data, judgements), relevant_from=relevant_from)
     if data == "msrd":
         judged = {query: judged[query] for query in _drawn(judged, MSRD_TEST_QUERIES)}
-        # The disjoint splits were cut apart from the other two: a query may stand in one's test and the other's train.
-        labelled = {query: labelled[query] for query in _drawn(labelled, MSRD_LABELLED_QUERIES) if query not in judged}
+        labelled = {query: labelled[query] for query in _drawn(labelled, MSRD_LABELLED_QUERIES)}
     vectors = encode(base_model(), passages=texts, queries=queries, max_length=MAX_LENGTH, version=SHIPPED)
     asked = [*labelled, *judged]
     return RetrainingSet(
