@@ -339,12 +339,17 @@ def _compared(evaluation: EvaluationView, model: ModelView | None) -> None:
 
 
 def _stale(evaluation: EvaluationView, model: ModelView) -> bool:
-    """Whether it was compared with another model than the live one; the gate then lapses, and the screen says so."""
+    """Whether a pass of the gate counts no more; the screen says why."""
     live = promotion.get_live_view(state.get_workspace())
-    if live is None or live.id == model.id or live.name == evaluation.baseline:
+    if live is None or live.id == model.id:
         return False
-    st.caption(literal(f"Compared with {evaluation.baseline or 'no model'}, but {live.name} is live now."))
-    return True
+    if live.name != evaluation.baseline:
+        st.caption(literal(f"Compared with {evaluation.baseline or 'no model'}, but {live.name} is live now."))
+        return True
+    refusal = promotion.get_refusal(state.get_workspace(), model_id=model.id)
+    if refusal:
+        st.caption(literal(refusal))
+    return bool(refusal)
 
 
 def _promote(model: ModelView, *, gate_passed: bool) -> None:

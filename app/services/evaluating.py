@@ -16,14 +16,14 @@ from annotator.types import Criterion
 from app.bootstrap import Workspace
 from app.errors import NothingToDo
 from app.services.evaluation_views import evaluation_view, largest_changes
-from app.services.indexing import Progress
+from app.services.indexing import Progress, corpus_hash
 from app.services.regression import outcome_of, rank_of
 from app.services.retrievers import open_retriever
 from app.services.views import EvaluationView
 from db.enums import Split
 from db.models import Evaluation, ModelVersion
 from db.queries import training as training_queries
-from db.queries.evaluating import count_trained_labels
+from db.queries.evaluating import count_trained_labels, last_revocation
 from db.queries.registry import get_live, get_model_or_raise, lock_live
 from db.queries.regression import CheckRecord, list_checks
 from retriever.types import Comparison, Difference, GateVerdict, Hit, QueryMeasures
@@ -42,6 +42,7 @@ class _Judged:
     positives: set[str]
     n_labels: dict[str, int]
     checks: list[CheckRecord]
+    last_revocation: int
 
 
 def run_evaluation(
@@ -70,6 +71,7 @@ def run_evaluation(
     from retriever.slices import by_length, by_relevant, by_training_labels, seen_queries
 
     relevant_from = workspace.settings.relevant_from
+    state = corpus_hash(workspace)  # before anything is searched: what comes in meanwhile makes the pass lapse
     judged = _judged(workspace, split=split, criterion=criterion, label_set_ids=label_set_ids or [])
     qrels, texts, checks = judged.qrels, judged.texts, judged.checks
     seen = seen_queries(qrels, judged.positives, relevant_from=relevant_from)
@@ -140,6 +142,7 @@ def run_evaluation(
                 "changes": largest_changes(per_query),
                 "n_to_judge": sum(len(entry["to_judge"]) for entry in per_query),
                 "regression": results,
+                "rests_on": {"corpus": state, "last_revocation": judged.last_revocation},
             },
             per_query=per_query,
             gate_passed=None if verdict is None else verdict.passed,
@@ -162,6 +165,7 @@ def _judged(workspace: Workspace, *, split: Split, criterion: Criterion, label_s
         )
         n_labels = count_trained_labels(session, label_set_ids=label_set_ids)
         checks = list_checks(session)
+        revoked = last_revocation(session)
     qrels: dict[str, dict[str, int]] = {}
     texts: dict[str, str] = {}
     for query_id, text, passage_id, grade in rows:
@@ -169,10 +173,13 @@ def _judged(workspace: Workspace, *, split: Split, criterion: Criterion, label_s
         texts[query_id] = text
     if not any(grade >= relevant_from for judged in qrels.values() for grade in judged.values()):
         raise NothingToDo(
-            f"no query of the {split} split has a passage that people graded {relevant_from} or more",
-            user_message=f"Nothing to measure on: no {split} question has a passage that people judged relevant.",
+            f"no query of the {split} split has a passage that people graded {relevant_from} or more by {criterion}",
+            user_message=f"Nothing to measure on: no {split} question has a passage that people judged "
+            f"{'relevant' if criterion is Criterion.RELEVANCE else 'useful (utility)'}.",
         )
-    return _Judged(qrels=qrels, texts=texts, positives=positives, n_labels=n_labels, checks=checks)
+    return _Judged(
+        qrels=qrels, texts=texts, positives=positives, n_labels=n_labels, checks=checks, last_revocation=revoked
+    )
 
 
 def _hash_qrels(qrels: Mapping[str, Mapping[str, int]]) -> str:
@@ -252,9 +259,16 @@ def _query_entry(
 
 
 def evaluate_model(
-    workspace: Workspace, *, model_id: int, split: Split = Split.HELD_OUT, progress: Progress | None = None
+    workspace: Workspace,
+    *,
+    model_id: int,
+    split: Split = Split.HELD_OUT,
+    criterion: Criterion | None = None,
+    progress: Progress | None = None,
 ) -> EvaluationView:
     """Measures a model on a split; one that is not live is compared with the live one, which counts as a look.
+
+    It is measured by the criterion of the labels that it was trained on, which alone the gate asks, or by another one.
 
     Raises:
         NotFound: there is no such model.
@@ -265,8 +279,15 @@ def evaluate_model(
         live = get_live(session)
         baseline = live if live is not None and live.id != model.id else None
         label_sets = training_queries.label_sets_of(session, [m.id for m in (baseline, model) if m is not None])
+        about = criterion or training_queries.criterion_of_model(session, model.id)
     evaluation_id = run_evaluation(
-        workspace, model=model, baseline=baseline, label_set_ids=label_sets, split=split, progress=progress
+        workspace,
+        model=model,
+        baseline=baseline,
+        label_set_ids=label_sets,
+        split=split,
+        criterion=about,
+        progress=progress,
     )
     with workspace.sessions.read() as session:
         return evaluation_view(session, session.get_one(Evaluation, evaluation_id))

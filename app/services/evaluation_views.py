@@ -35,6 +35,7 @@ def evaluation_view(session: Session, row: Evaluation) -> EvaluationView:
         model_hash=model.hash,
         baseline=None if baseline is None else baseline.name,
         split=row.split,
+        criterion=row.criterion,
         look=row.look,
         n_queries=row.n_queries,
         n_judgements=row.n_judgements,

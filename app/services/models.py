@@ -9,14 +9,16 @@ from app.services.views import ModelView
 from db.enums import Split
 from db.models import LabelSet, ModelVersion
 from db.queries.registry import get_model_or_raise
-from db.queries.training import get_run_of_model, latest_evaluation
+from db.queries.training import criterion_of_model, get_run_of_model, latest_evaluation
 
 
 def model_view(session: Session, model: ModelVersion) -> ModelView:
-    """A stored model version with the label set it came from and its newest held-out evaluation."""
+    """A stored model version with the label set it came from and its newest held-out evaluation on that criterion."""
     run = get_run_of_model(session, model.id)
     label_set = None if run is None else session.get_one(LabelSet, run.label_set_id)
-    evaluation = latest_evaluation(session, model_id=model.id, split=Split.HELD_OUT)
+    evaluation = latest_evaluation(
+        session, model_id=model.id, split=Split.HELD_OUT, criterion=criterion_of_model(session, model.id)
+    )
     return ModelView(
         id=model.id,
         name=model.name,

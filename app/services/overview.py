@@ -19,7 +19,7 @@ from db.queries.certifying import count_unanswered, list_certificates, list_open
 from db.queries.counts import GradedCandidates
 from db.queries.queue import count_waiting
 from db.queries.registry import get_live, latest_candidate
-from db.queries.training import get_active_run, get_run_of_model, list_curated
+from db.queries.training import criterion_of_model, get_active_run, get_run_of_model, list_curated
 
 
 def get_overview(workspace: Workspace, *, criterion: Criterion = Criterion.RELEVANCE) -> OverviewView:
@@ -124,7 +124,7 @@ def _next_steps(
     if (
         live is not None
         and live.evaluation is None
-        and criterion is Criterion.RELEVANCE
+        and criterion is criterion_of_model(session, live.id)
         and counts.has_relevant_judgement(
             session, split=Split.HELD_OUT, criterion=criterion, relevant_from=workspace.scale.relevant_from
         )

@@ -7,6 +7,7 @@ from sqlalchemy.orm import Session
 
 from app.bootstrap import Workspace
 from app.errors import NotAllowed, NothingToDo
+from app.services.gate_passes import why_refused
 from app.services.indexing import corpus_hash, index_system
 from app.services.models import model_view
 from app.services.refusals import require_owner
@@ -15,9 +16,8 @@ from db.enums import ModelStage, PromotionCause, Split
 from db.models import Evaluation, LiveModel, ModelVersion, Person, Promotion
 from db.queries.people import person_named
 from db.queries.registry import get_index, get_live, get_model_or_raise, lock_live
-from db.queries.regression import list_checks
 from db.queries.self_labels import suspend_self_labels
-from db.queries.training import latest_evaluation
+from db.queries.training import criterion_of_model, latest_evaluation
 
 
 def get_live_view(workspace: Workspace) -> ModelView | None:
@@ -49,8 +49,9 @@ def promote(workspace: Workspace, *, model_id: int, person: str, override_reason
         live = get_live(session)
         if live is not None and live.id == model.id:
             raise NothingToDo(f"{model.name} is live already")
-        evaluation = latest_evaluation(session, model_id=model.id, split=Split.HELD_OUT)
-        refused = _why_refused(session, evaluation, live)
+        criterion = criterion_of_model(session, model.id)
+        evaluation = latest_evaluation(session, model_id=model.id, split=Split.HELD_OUT, criterion=criterion)
+        refused = why_refused(session, evaluation, live=live, criterion=criterion, state=state)
         passed = not refused
         reason = " ".join((override_reason or "").split())
         if refused and not reason:
@@ -73,20 +74,18 @@ def promote(workspace: Workspace, *, model_id: int, person: str, override_reason
         )
 
 
-def _why_refused(session: Session, evaluation: Evaluation | None, live: ModelVersion | None) -> str:
-    """Why the gate does not let the model pass, empty if it does: it passed, against what is live and pinned now."""
-    if evaluation is None:
-        return "This model was never measured on the held-out questions."
-    if live is None or evaluation.baseline_model_id != live.id:
-        return "This model was not compared with the one that is live now; evaluate it again."
-    if evaluation.gate_passed is not True:
-        return "The gate did not pass: " + " ".join(evaluation.gate_reasons)
-    checked = {result["id"] for result in evaluation.comparison.get("regression", ())}
-    pinned = sum(check.id not in checked for check in list_checks(session))
-    if pinned:
-        since = f"{pinned} regression check was" if pinned == 1 else f"{pinned} regression checks were"
-        return f"{since} pinned after this model was compared; evaluate it again."
-    return ""
+def get_refusal(workspace: Workspace, *, model_id: int) -> str:
+    """Why the gate would not let a model go live now, in words; empty where it would.
+
+    Raises:
+        NotFound: there is no such model.
+    """
+    state = corpus_hash(workspace)
+    with workspace.sessions.read() as session:
+        model = get_model_or_raise(session, model_id)
+        criterion = criterion_of_model(session, model.id)
+        evaluation = latest_evaluation(session, model_id=model.id, split=Split.HELD_OUT, criterion=criterion)
+        return why_refused(session, evaluation, live=get_live(session), criterion=criterion, state=state)
 
 
 def rollback(workspace: Workspace, *, person: str, reason: str) -> str:

@@ -105,6 +105,7 @@ class EvaluationView:
     gate_reasons: tuple[str, ...]
     created_at: datetime
     model_hash: str = ""
+    criterion: Criterion = Criterion.RELEVANCE
     n_to_judge: int = 0
     checks: tuple[CheckResult, ...] = ()
 

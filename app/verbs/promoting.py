@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from app.terminal import bar, print_json, print_table, say
-from app.verbs.shared import AsJson, Where, Who, opened
+from app.verbs.shared import AsJson, Where, Who, criterion_of, opened
 
 if TYPE_CHECKING:
     from app.bootstrap import Workspace
@@ -38,7 +38,8 @@ def show_evaluation(evaluation: EvaluationView) -> None:
             ]
             for d in evaluation.differences
         ],
-        title=f"{evaluation.n_queries} {evaluation.split} questions, {evaluation.n_judgements} human judgements",
+        title=f"{evaluation.n_queries} {evaluation.split} questions, {evaluation.n_judgements} human judgements of "
+        f"{evaluation.criterion}",
     )
     say("  The gate judges by all and by unseen; the other slices describe.")
     for reason in evaluation.gate_reasons:
@@ -48,7 +49,14 @@ def show_evaluation(evaluation: EvaluationView) -> None:
 def evaluate(
     where: Where = None,
     model: Annotated[str, typer.Option(help="live, candidate, or a model's hash.")] = "live",
-    split: Annotated[str, typer.Option(help="held-out or calibrate.")] = "held-out",
+    split: Annotated[str, typer.Option(help="held-out, calibrate or train.")] = "held-out",
+    about: Annotated[
+        str | None,
+        typer.Option(
+            "--criterion",
+            help="What the grades are about: relevance or utility \\[default: as the labels the model was trained on].",
+        ),
+    ] = None,
     judge_first: Annotated[
         bool,
         typer.Option(
@@ -61,6 +69,8 @@ def evaluate(
     as_json: AsJson = False,
 ) -> None:
     """Measure a model on what people judged; one that is not live is compared with the live one, which is a look.
+
+    A model goes live only by figures on what its labels were about.
 
     Example: relabel evaluate --model candidate --judge-first --per-query queries.csv
     """
@@ -78,7 +88,11 @@ def evaluate(
             raise InputInvalid(f"--per-query {per_query}: there is no such folder")
         with bar("Measuring") as progress:
             view = evaluating.evaluate_model(
-                workspace, model_id=find_model(workspace, model), split=wanted, progress=progress
+                workspace,
+                model_id=find_model(workspace, model),
+                split=wanted,
+                criterion=None if about is None else criterion_of(about),
+                progress=progress,
             )
         if as_json:
             print_json(view)

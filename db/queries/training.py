@@ -283,11 +283,11 @@ def count_looks(session: Session, *, split: Split, criterion: Criterion) -> int:
     )
 
 
-def latest_evaluation(session: Session, *, model_id: int, split: Split) -> Evaluation | None:
-    """The newest evaluation of a model on a split."""
+def latest_evaluation(session: Session, *, model_id: int, split: Split, criterion: Criterion) -> Evaluation | None:
+    """The newest evaluation of a model on what people judged of a split by one criterion."""
     return session.scalar(
         sa.select(Evaluation)
-        .where(Evaluation.model_version_id == model_id, Evaluation.split == split)
+        .where(Evaluation.model_version_id == model_id, Evaluation.split == split, Evaluation.criterion == criterion)
         .order_by(Evaluation.id.desc())
         .limit(1)
     )
@@ -303,6 +303,18 @@ def get_run_of_model(session: Session, model_id: int) -> TrainingRun | None:
     return session.scalar(
         sa.select(TrainingRun).where(TrainingRun.model_version_id == model_id).order_by(TrainingRun.id.desc()).limit(1)
     )
+
+
+def criterion_of_model(session: Session, model_id: int) -> Criterion:
+    """What the labels are about that a model was trained on; relevance for one that no run made."""
+    found = session.scalar(
+        sa.select(LabelSet.criterion)
+        .join(TrainingRun, TrainingRun.label_set_id == LabelSet.id)
+        .where(TrainingRun.model_version_id == model_id)
+        .order_by(TrainingRun.id.desc())
+        .limit(1)
+    )
+    return found or Criterion.RELEVANCE
 
 
 def has_finished_run(session: Session, *, label_hash: str) -> bool:

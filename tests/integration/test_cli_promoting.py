@@ -10,10 +10,13 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
+from annotator.types import Criterion
 from app.bootstrap import open_with
 from app.cli import cli
 from app.config import settings_from
-from builders import TOPICS, add_corpus, judge_held_out
+from app.services.importing import NewJudgement, import_judgements
+from app.services.indexing import ensure_live_model
+from builders import TOPICS, add_corpus, judge_held_out, passage_ids, query_id
 
 
 @pytest.fixture
@@ -51,8 +54,6 @@ def test_a_check_is_pinned_listed_and_retired_from_the_terminal(folder: Path) ->
 
 def test_evaluate_writes_every_question_and_puts_what_nobody_judged_first(folder: Path, tmp_path: Path) -> None:
     """Figures that only a screen has cannot be looked into with the tools people know."""
-    from app.services.indexing import ensure_live_model
-
     workspace = open_with(settings_from(folder, {"max_length": 32}))
     ensure_live_model(workspace)
     workspace.close()
@@ -64,3 +65,21 @@ def test_evaluate_writes_every_question_and_puts_what_nobody_judged_first(folder
     assert {row["query_id"] for row in rows} == {f"q-{topic.name}" for topic in TOPICS[12:]}
     assert all(row["live"] == "" and 0 <= float(row["candidate"]) <= 1 for row in rows)
     assert "pairs are judged first now" in done.stderr
+
+
+def test_evaluate_measures_by_the_criterion_that_is_asked_for(folder: Path) -> None:
+    """A model is measured on relevance whatever its labels were about, and no option says otherwise."""
+    workspace = open_with(settings_from(folder, {"max_length": 32}))
+    topic = TOPICS[12]
+    grades = [NewJudgement(query_id(topic), passage, 3) for passage in passage_ids(topic)]
+    import_judgements(workspace, grades, source_name="useful", person="Hedy", max_grade=3, criterion=Criterion.UTILITY)
+    ensure_live_model(workspace)
+    workspace.close()
+    relevance = json.loads(relabel("evaluate", "--json").stdout)
+    assert (relevance["criterion"], relevance["n_judgements"]) == ("relevance", 24)
+    utility = json.loads(relabel("evaluate", "--criterion", "utility", "--json").stdout)
+    assert (utility["criterion"], utility["n_judgements"]) == ("utility", 3)
+    assert relabel("evaluate", "--criterion", "beauty").exit_code == 2
+    assert relabel("evaluate", "--split", "all").exit_code == 2
+    nothing = relabel("evaluate", "--criterion", "utility", "--split", "train")
+    assert (nothing.exit_code, "useful (utility)" in nothing.stderr) == (4, True)

@@ -199,3 +199,20 @@ def test_a_reviewer_who_overrides_the_gate_is_told_that_owners_may(app, compared
     assert "Only an owner of the workspace may promote a model against the gate" in " ".join(
         element.value for element in [*screen.error, *screen.warning, *screen.info]
     ).replace("\\", "")
+
+
+def test_a_pass_that_counts_no_more_says_why_and_offers_the_override(app, compared: Workspace) -> None:
+    """The screen says "Promote", and the click is refused for a reason that nobody could see."""
+    with compared.sessions.begin() as session:
+        old = session.scalars(sa.select(models.Evaluation)).one()
+        values = {c.key: getattr(old, c.key) for c in sa.inspect(models.Evaluation).column_attrs if c.key != "id"}
+        passed = models.Evaluation(**{**values, "gate_passed": True})
+        session.add(passed)
+    screen = app("train")
+    assert screen.button(key="train.promote").label == "Promote"
+    with compared.sessions.begin() as session:
+        other = {**old.comparison, "rests_on": {"corpus": "e" * 64, "last_revocation": 0}}
+        session.add(models.Evaluation(**{**values, "gate_passed": True, "comparison": other}))
+    screen = app("train")
+    assert "The passages changed after this model was compared" in captions_of(screen)
+    assert screen.button(key="train.promote").label == "Promote against the gate"
