@@ -33,9 +33,10 @@ from retriever.learning_weights import (
 from retriever.list_trainer import Watch, count_steps, run_stage
 from retriever.losses import make_loss
 from retriever.quiet import quiet_transformers
-from retriever.training_lists import PreparedLists, is_negative, is_positive, prepare_lists
+from retriever.training_lists import PreparedLists, is_negative, is_positive, known_labels, prepare_lists
 from retriever.types import (
     GradedList,
+    LabelledPassage,
     StageReport,
     TrainingProgress,
     TrainingReport,
@@ -67,7 +68,8 @@ def train(
     """Fine-tunes a copy of the base model on the stages, one after the other, and writes it to output, whole or not.
 
     Each stage has an optimizer and a learning-rate schedule of its own and starts from the weights the one before left.
-    A stage without a list that can be trained on is left out and reported so. output must be missing or empty.
+    A stage without a list that can be trained on is left out and reported so. What one stage grades positive or weak
+    for a query is no negative of that query in any other, unless graded 0 there. output must be missing or empty.
     on_progress and should_cancel are called after each step; steps count over all stages. The same base, stages (lists
     in the same order), settings, machine and number of threads give the same weights. Weights of half precision are
     trained and written in float32.
@@ -83,8 +85,9 @@ def train(
     """
     if output.exists() and any(output.iterdir()):
         raise FileExistsError(f"{output} is not empty: train into a new folder")
+    known = known_labels([stage.lists for stage in stages])
     stages, aside = _put_aside(stages, settings)
-    ready = [_prepare(stage, settings, seed=settings.seed + number) for number, stage in enumerate(stages)]
+    ready = [_prepare(stage, settings, known, seed=settings.seed + number) for number, stage in enumerate(stages)]
     _check_not_empty(ready, n_lists=sum(len(stage.lists) for stage in stages))
     watch = Watch(
         total_steps=sum(count_steps(stage.prepared.lists, stage.settings) for stage in ready if stage.prepared.lists),
@@ -132,7 +135,13 @@ def _put_aside(
     return kept, aside
 
 
-def _prepare(stage: TrainingStage, settings: TrainingSettings, *, seed: int) -> _Stage:
+def _prepare(
+    stage: TrainingStage,
+    settings: TrainingSettings,
+    known: Mapping[str, Mapping[str, LabelledPassage]],
+    *,
+    seed: int,
+) -> _Stage:
     own = replace(
         settings,
         loss=stage.loss or settings.loss,
@@ -140,7 +149,7 @@ def _prepare(stage: TrainingStage, settings: TrainingSettings, *, seed: int) -> 
         learning_rate=stage.learning_rate or settings.learning_rate,
         seed=seed,
     )
-    prepared = prepare_lists(stage.lists, own, one_positive=stage.one_positive)
+    prepared = prepare_lists(stage.lists, own, one_positive=stage.one_positive, known=known)
     return _Stage(name=stage.name, settings=own, prepared=prepared)
 
 

@@ -17,8 +17,8 @@ TWO_SIDED_LOSSES = frozenset({"sum_marginal", "infonce", "rand1", "joint", "lse_
 class TrainingList:
     """One list made ready.
 
-    kept: what is trained on. positives: all known positives of the query, as ids and texts, also those not kept.
-    spared: known positives and weak labels, which are never in-batch negatives.
+    kept: what is trained on. positives: all known positives of the query, as ids and texts, also those not kept and
+    those of other stages. spared: known positives and weak labels of any stage, which are never in-batch negatives.
     """
 
     query: str
@@ -63,8 +63,32 @@ def is_negative(passage: LabelledPassage) -> bool:
     return passage.grade < IRRELEVANT_BELOW
 
 
+def known_labels(stages: Sequence[Sequence[GradedList]]) -> dict[str, dict[str, LabelledPassage]]:
+    """What is known of each query over all stages: `text_key` of the query -> passage id -> its label.
+
+    A later stage overrides an earlier one pair by pair; of several labels of one pair in one stage the highest holds,
+    so that queries which ask the same are one.
+    """
+    known: dict[str, dict[str, LabelledPassage]] = {}
+    for lists in stages:
+        own: dict[str, dict[str, LabelledPassage]] = {}
+        for graded in lists:
+            labels = own.setdefault(text_key(graded.query), {})
+            for passage in graded.passages:
+                before = labels.get(passage.passage_id)
+                if before is None or passage.grade > before.grade:
+                    labels[passage.passage_id] = passage
+        for key, labels in own.items():
+            known.setdefault(key, {}).update(labels)
+    return known
+
+
 def prepare_lists(
-    lists: Sequence[GradedList], settings: TrainingSettings, *, one_positive: bool = False
+    lists: Sequence[GradedList],
+    settings: TrainingSettings,
+    *,
+    one_positive: bool = False,
+    known: Mapping[str, Mapping[str, LabelledPassage]] | None = None,
 ) -> PreparedLists:
     """The lists that the loss can learn from, cut to list_size; the rest is counted by reason.
 
@@ -75,6 +99,7 @@ def prepare_lists(
     graded above the list's lowest takes its place.
     one_positive keeps of a list's positives only the highest, of these the surest, of these the first; the others are
     neither trained on nor ever negatives, and do not count as cut.
+    known: of `known_labels`, what other stages know of the queries; the lists' own labels count beside it.
     Raises: ValueError for a passage twice in a list or a grade above max_grade.
     """
     skipped: Counter[str] = Counter()
@@ -89,12 +114,14 @@ def prepare_lists(
             skipped[reason] += 1
             continue
         cut += len(passages) - len(kept)
-        positives = [passage for passage in graded.passages if is_positive(passage, settings)]
-        spared = [passage for passage in graded.passages if not is_negative(passage)]
+        key = text_key(graded.query)
+        labels = [*graded.passages, *((known or {}).get(key) or {}).values()]
+        positives = [passage for passage in labels if is_positive(passage, settings)]
+        spared = [passage for passage in labels if not is_negative(passage)]
         prepared.append(
             TrainingList(
                 query=graded.query,
-                key=text_key(graded.query),
+                key=key,
                 kept=kept,
                 positives=passage_names(positives),
                 spared=passage_names(spared),
@@ -112,7 +139,7 @@ def batch_targets(batch: Sequence[TrainingList], settings: TrainingSettings) -> 
     """The targets of one batch. Equal texts share a column, so nothing is encoded twice.
 
     A passage is kept out of a query's negatives when it is the query's own positive or weak label (same id or same
-    text), or a positive of a query that asks the same or shares a known positive with it.
+    text, of any stage), or a positive of a query that asks the same or shares a known positive with it.
     """
     columns: dict[str, int] = {}
     texts: list[str] = []

@@ -109,6 +109,16 @@ def test_a_list_that_never_met_anything_to_compare_with_is_counted(tiny: Path, t
     assert report.skipped_lists == {"nothing to compare with in any batch": 2}
 
 
+def test_an_answer_of_the_stage_before_is_no_negative_in_the_next(tiny: Path, tmp_path: Path) -> None:
+    """The human stage pushes down what the LLM stage lifted: most answers are known from there alone."""
+    answers = [next(passage for passage in graded.passages if passage.grade >= 2) for graded in RIGHT]
+    bad = LabelledPassage("bad", "nothing that anybody asked", 0)
+    llm = TrainingStage("llm", tuple(replace(graded, passages=(*answers, bad)) for graded in RIGHT), epochs=1)
+    human = tuple(replace(graded, passages=(answer,)) for graded, answer in zip(RIGHT, answers, strict=True))
+    report = run(tiny, tmp_path / "model", llm, TrainingStage("human", human, epochs=1), in_batch_margin=0.0)
+    assert report.by_stage[1].skipped_lists == {"nothing to compare with in any batch": 12}
+
+
 def test_the_anchor_limits_drift_and_still_lets_the_model_learn(tiny: Path, tmp_path: Path) -> None:
     """With few audits a round forgets what the live model could do."""
     run(tiny, tmp_path / "free", epochs=12)

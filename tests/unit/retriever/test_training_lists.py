@@ -9,6 +9,7 @@ from retriever.training_lists import (
     PreparedLists,
     batch_positions,
     batch_targets,
+    known_labels,
     prepare_lists,
 )
 from retriever.types import LOSS_NAMES, GradedList, LabelledPassage, TrainingSettings, TrainingStage
@@ -194,6 +195,33 @@ def test_two_lists_of_one_query_spare_each_others_positives() -> None:
     lists = prepare(graded("same", a=3, b=0), graded("Same ", c=3, d=0)).lists
     targets = batch_targets(lists, TrainingSettings())
     assert targets.in_batch[0] == [False, False, False, True]
+
+
+def test_what_another_stage_knows_of_a_question_is_spared_in_this_one() -> None:
+    """An answer that the LLM stage lifted is pushed down by the human stage, where another question lists it."""
+    llm = (graded("one", good=3, weak=1, bad=0), graded("two", good2=3))
+    human = (graded("One ", own=3), graded("two", good=2, weak=0, bad=0))
+    prepared = prepare_lists(human, TrainingSettings(), known=known_labels([llm, human]))
+    targets = batch_targets(prepared.lists, TrainingSettings())
+    assert targets.passages == ["text own", "text good", "text weak", "text bad"]
+    assert targets.in_batch[0] == [False, False, False, True]
+    assert targets.labelled[1] == [False, True, True, True]
+
+
+def test_questions_that_share_an_answer_in_another_stage_spare_each_others_answers() -> None:
+    """Two phrasings of one question: what the LLM stage knew of them is forgotten in the human stage."""
+    llm = (graded("one", shared=3), graded("one again", shared=3))
+    human = (graded("one", a=3), graded("one again", b=3))
+    prepared = prepare_lists(human, TrainingSettings(), known=known_labels([llm, human]))
+    assert batch_targets(prepared.lists, TrainingSettings()).in_batch == [[False, False], [False, False]]
+
+
+def test_a_later_stage_overrides_an_earlier_one_pair_by_pair() -> None:
+    """A person's 0 would be spared because the LLM once said 3, or a person's one grade would undo all others."""
+    llm = (graded("one", a=3, b=3, c=0), graded("One", c=1))
+    human = (graded("one", a=0),)
+    known = known_labels([llm, human])
+    assert {name: label.grade for name, label in known["one"].items()} == {"a": 0, "b": 3, "c": 1}
 
 
 @given(
