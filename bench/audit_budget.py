@@ -62,7 +62,7 @@ ADAPTER_SEEDS, FULL_SEEDS = 5, 1
 QUICK_QUERIES, QUICK_PAIRS = 14, 30
 TARGET = (
     "nDCG@10 on the other year's queries, mean of both directions: with 20 % of the pairs audited at most .005 below "
-    "all of them audited, for the query adapter and (full run) for the product's default adapter and the full model; and "
+    "all of them audited, for the query adapter and (full run) the product's default adapter and the full model; and "
     "all audited is better than no training (95 % interval, query adapter), without which the first says nothing"
 )
 
