@@ -182,7 +182,8 @@ def _result(run: RunView) -> None:
     if newest is not None:
         _compared(newest, run.model)
     elif run.model is not None:
-        st.write("Not evaluated: there are no held-out queries with judgements by people.")
+        if not run.message:
+            st.write("Not evaluated: there are no held-out queries with judgements by people.")
         _promote(run.model, gate_passed=False)
         show_regression(())
     if run.points:

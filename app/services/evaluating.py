@@ -258,6 +258,16 @@ def _query_entry(
     }
 
 
+def why_not_compared(session: Session, model: ModelVersion, live: ModelVersion) -> str:
+    """In words, that a model ranks as the live one does, so that a look at the held-out set would be lost; else empty.
+
+    That is so where a training kept nothing of what it learned, see `acts_as`.
+    """
+    if training_queries.acts_as(session, model) != training_queries.acts_as(session, live):
+        return ""
+    return f"Not compared: it ranks as {live.name} does, which is live, and a look would be lost."
+
+
 def evaluate_model(
     workspace: Workspace,
     *,
@@ -272,14 +282,17 @@ def evaluate_model(
 
     Raises:
         NotFound: there is no such model.
-        NothingToDo: people judged nothing relevant in this split yet.
+        NothingToDo: people judged nothing relevant in this split yet, or the model changes nothing.
     """
     with workspace.sessions.read() as session:
         model = get_model_or_raise(session, model_id)
         live = get_live(session)
         baseline = live if live is not None and live.id != model.id else None
+        same = None if baseline is None else why_not_compared(session, model, baseline)
         label_sets = training_queries.label_sets_of(session, [m.id for m in (baseline, model) if m is not None])
         about = criterion or training_queries.criterion_of_model(session, model.id)
+    if same:
+        raise NothingToDo(same)
     evaluation_id = run_evaluation(
         workspace,
         model=model,

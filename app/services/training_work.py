@@ -21,7 +21,7 @@ from sqlalchemy.orm import Session
 
 from app.bootstrap import Workspace
 from app.errors import AppError, NothingToDo
-from app.services.evaluating import run_evaluation
+from app.services.evaluating import run_evaluation, why_not_compared
 from app.services.indexing import Progress, ensure_dense_index, register_model
 from app.services.label_sets import load_stages
 from app.services.model_making import Work, make_model
@@ -175,8 +175,8 @@ def index_step(workspace: Workspace, run_id: int, *, on_progress: Progress | Non
 def evaluate_step(workspace: Workspace, run_id: int, *, on_progress: Progress | None = None) -> int | None:
     """Compares the new model with the live one on the held-out questions; returns the evaluation's id.
 
-    Without held-out judgements there is nothing to compare on: the run says so, the model stays a candidate, and None
-    is returned.
+    Without held-out judgements there is nothing to compare on, and nor is there for a model that ranks as the live one
+    does: the run says so, the model stays a candidate, and None is returned.
     """
     run = _enter(workspace, run_id, "evaluating on held-out questions")
     if run.evaluation_id is not None:
@@ -186,8 +186,14 @@ def evaluate_step(workspace: Workspace, run_id: int, *, on_progress: Progress | 
         live = get_live(session)
         if live is not None and live.id == model.id:
             live = None  # retrained to the very same weights: there is nothing to compare, and no look to spend
+        same = "" if live is None else why_not_compared(session, model, live)
         label_sets = training_queries.label_sets_of(session, [m.id for m in (live, model) if m is not None])
         criterion = session.get_one(LabelSet, run.label_set_id).criterion
+    if same:
+        with workspace.sessions.begin() as session:
+            run = _locked_run(session, run_id)
+            run.message = " ".join(part for part in (run.message.removesuffix(same).strip(), same) if part)
+        return None
     follower = _Follower(workspace, run_id, on_progress=on_progress)
 
     def record(session: Session, evaluation: Evaluation) -> None:

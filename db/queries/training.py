@@ -317,6 +317,12 @@ def criterion_of_model(session: Session, model_id: int) -> Criterion:
     return found or Criterion.RELEVANCE
 
 
+def acts_as(session: Session, model: ModelVersion) -> int:
+    """The id of the model that this one ranks as: its base where its training kept nothing of what it learned."""
+    run = get_run_of_model(session, model.id)
+    return run.base_model_id if run is not None and run.report.get("keep") == 0 else model.id
+
+
 def has_finished_run(session: Session, *, label_hash: str) -> bool:
     """Whether a run on the label set of that hash came to its end."""
     found = session.scalar(

@@ -12,14 +12,14 @@ import sqlalchemy as sa
 from app.bootstrap import Workspace
 from app.config import Settings
 from app.errors import NothingToDo
-from app.services import labels, promotion, runs, training_work
+from app.services import evaluating, labels, promotion, runs, training_work
 from app.services.importing import import_passages
 from app.services.model_making import ENCODER_FILE
 from app.services.retrievers import open_encoder
 from app.services.search import search
 from builders import N_TRAIN, TOPICS, pair_ids
 from db.enums import ModelKind, RunStatus
-from db.models import IndexVersion, ModelVersion, TrainingRun
+from db.models import Evaluation, IndexVersion, ModelVersion, TrainingRun
 from db.queries.registry import get_live, get_model_or_raise
 from retriever.errors import TrainingCancelled
 from trained import Trained, copy_of, count, live_id, train_killed_and_repeated
@@ -138,6 +138,49 @@ def test_an_adapter_run_that_learns_nothing_worth_keeping_says_so(before: Worksp
         assert run.message.startswith("It changes nothing")
     else:
         assert run.message == ""
+
+
+def learnt_nothing(workspace: Workspace, run_id: int) -> None:
+    """As if no change that was learned had been better than none."""
+    with workspace.sessions.begin() as session:
+        run = session.get_one(TrainingRun, run_id)
+        run.report, run.message = {**run.report, "keep": 0.0}, "It changes nothing."
+
+
+def test_an_adapter_that_changes_nothing_spends_no_look(before: Workspace) -> None:
+    """Every retraining that learned nothing makes the gate stricter for the next that does."""
+    run_id, _, _ = runs.create_run(before, person="Ada", overrides={"speed": "adapter"})
+    model_id = training_work.train_step(before, run_id)
+    learnt_nothing(before, run_id)
+    assert training_work.evaluate_step(before, run_id) is None
+    training_work.finish(before, run_id, RunStatus.DONE)
+    run = runs.get_run(before, run_id=run_id)
+    assert (run.status, count(before, Evaluation)) == (RunStatus.DONE, 0)
+    assert run.message == (
+        "It changes nothing. Not compared: it ranks as all-MiniLM-L6-v2 does, which is live, and a look would be lost."
+    )
+    with pytest.raises(NothingToDo) as refused:
+        evaluating.evaluate_model(before, model_id=model_id)
+    assert "all-MiniLM-L6-v2" in refused.value.user_message
+    assert count(before, Evaluation) == 0
+
+
+def test_a_change_of_nothing_is_compared_where_it_takes_a_live_adapter_away(
+    live_adapter: Workspace, adapted: Trained
+) -> None:
+    """A live adapter that does harm can be replaced by nothing, because nothing is never measured against it."""
+    run_id, _, _ = runs.create_run(live_adapter, person="Ada", overrides={"speed": "adapter", "seed": 3})
+    model_id = training_work.train_step(live_adapter, run_id)
+    learnt_nothing(live_adapter, run_id)
+    before = count(live_adapter, Evaluation)
+    assert training_work.evaluate_step(live_adapter, run_id) is not None
+    assert count(live_adapter, Evaluation) == before + 1
+    training_work.finish(live_adapter, run_id, RunStatus.DONE)
+    promotion.promote(live_adapter, model_id=model_id, person="Ada", override_reason="away with it")
+    again, _, _ = runs.create_run(live_adapter, person="Ada", overrides={"speed": "adapter", "seed": 4})
+    training_work.train_step(live_adapter, again)
+    learnt_nothing(live_adapter, again)
+    assert training_work.evaluate_step(live_adapter, again) is None, "the live adapter changes nothing either"
 
 
 def test_an_adapter_run_that_is_cancelled_leaves_no_model(before: Workspace) -> None:
