@@ -5,6 +5,9 @@ PORT ?=
 # Where to take torch from, e.g. https://download.pytorch.org/whl/cpu for CPU-only Linux.
 TORCH_INDEX ?=
 
+# Tests of one file stay together: they share a server or a model.
+TOGETHER ?= -n 2 --dist loadfile
+
 BIN := $(VENV)/bin
 PY := $(BIN)/python
 READY := $(VENV)/.ready
@@ -23,15 +26,15 @@ demo: $(READY) ## Build the demo workspace and open it in the browser
 
 install: $(READY) ## Make the virtual environment and install Relabel
 
-test: $(READY_TEST) ## Run the whole test suite
-	$(PY) -m pytest
+test: $(READY_TEST) ## Run the whole test suite, two files at a time
+	$(PY) -m pytest $(TOGETHER)
 
 check: $(READY_TEST) ## Format, lint, types, import arrows, tests
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(PY) -m pytest
+	$(PY) -m pytest $(TOGETHER)
 
 format: $(READY_TEST) ## Format the code
 	$(BIN)/ruff format .

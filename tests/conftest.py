@@ -11,6 +11,8 @@ import pytest
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # two processes whose threads wait for each other crawl
 for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL", "DATABASE_URL", "RELABEL_WORKSPACE"):
     os.environ.pop(name, None)  # a developer's own keys and databases never take part in a test
 
