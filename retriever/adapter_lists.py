@@ -4,13 +4,13 @@ Which grades are positive or negative is `training_lists`' matter; what the numb
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from retriever.training_lists import IRRELEVANT_BELOW
+from retriever.training_lists import is_negative, known_labels, text_key
 from retriever.types import AdapterSettings, GradedList, LabelledPassage, TrainingStage
 from retriever.unseen_slice import split_unseen
 
@@ -22,8 +22,8 @@ class VectorList:
     """One query and its labels as rows of vectors.
 
     row: of the query. passages: rows of the labelled passages, (n,); grades and weights beside them, (n,) float32.
-    spared: rows of passages that are neither labelled here nor ever a negative: known positives left out of the
-    labels, and positives of queries that ask the same or share a positive with this one.
+    spared: rows of passages that are neither labelled here nor ever a negative: what any stage grades positive or weak
+    for this query or one that asks the same, and the positives of queries that share a positive with it.
     """
 
     query_id: str
@@ -40,27 +40,42 @@ class VectorList:
 
 @dataclass(frozen=True, slots=True)
 class PreparedStage:
-    """One stage: its lists that can be trained on, and how."""
+    """One stage: its lists that can be trained on, and how; why the others cannot (reason -> lists), and how many
+    labels were left out because their passage has no vector or because the stage takes one positive of a list."""
 
     name: str
     lists: tuple[VectorList, ...]
     epochs: int
     learning_rate: float
     loss: str
+    skipped: Mapping[str, int] = field(default_factory=dict)
+    cut_passages: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class PreparedStages:
-    """All stages made ready; why the other lists cannot be trained on (reason -> lists), and how many labels were left
-    out because their passage has no vector or because a stage takes one positive of a list.
+    """All stages made ready, and what they say of a query together.
 
-    judged: query id -> all labels of the query in the last stage that has it, to rank by.
+    judged: query id -> its labels in all stages, a later stage overriding an earlier one pair by pair, to rank by; only
+    queries with a positive among them. relevant: query id -> rows that any stage grades relevant for it, with all rows
+    that have the same text; of every query with a list that can be trained on. asked: query id -> what it asks, equal
+    for queries that ask the same.
     """
 
     stages: tuple[PreparedStage, ...]
     judged: Mapping[str, VectorList]
-    skipped: Mapping[str, int]
-    cut_passages: int
+    relevant: Mapping[str, frozenset[int]]
+    asked: Mapping[str, str]
+
+    @property
+    def skipped(self) -> dict[str, int]:
+        """Over all stages."""
+        return dict(sum((Counter(stage.skipped) for stage in self.stages), Counter()))
+
+    @property
+    def cut_passages(self) -> int:
+        """Over all stages."""
+        return sum(stage.cut_passages for stage in self.stages)
 
 
 def prepare_stages(
@@ -74,64 +89,109 @@ def prepare_stages(
 
     Raises: ValueError for a passage twice in a list or a grade above max_grade.
     """
-    skipped: Counter[str] = Counter()
-    cut = 0
+    knowledge = _Knowledge(stages, passage_rows, relevant_from=settings.relevant_from)
     prepared = []
-    judged: dict[str, VectorList] = {}
+    merged: dict[str, dict[str, LabelledPassage]] = {}
+    relevant: dict[str, frozenset[int]] = {}
+    asked: dict[str, str] = {}
 
-    def as_rows(graded: GradedList, kept: Sequence[LabelledPassage], left_out: set[str]) -> VectorList:
+    def as_rows(query_id: str, kept: Sequence[LabelledPassage], left_out: Iterable[LabelledPassage] = ()) -> VectorList:
+        passages = np.array([passage_rows[passage.passage_id] for passage in kept], dtype=np.int64)
+        spared = knowledge.spared(asked[query_id]) | {passage_rows[passage.passage_id] for passage in left_out}
         return VectorList(
-            query_id=graded.query_id,
-            row=query_rows[graded.query_id],
-            passages=np.array([passage_rows[passage.passage_id] for passage in kept], dtype=np.int64),
+            query_id=query_id,
+            row=query_rows[query_id],
+            passages=passages,
             grades=np.array([passage.grade for passage in kept], dtype=np.float32),
             weights=np.array([passage.weight for passage in kept], dtype=np.float32),
-            spared=np.array(sorted(passage_rows[name] for name in left_out), dtype=np.int64),
+            spared=np.array(sorted(spared.difference(passages.tolist())), dtype=np.int64),
         )
 
     for stage in stages:
         lists = []
+        skipped: Counter[str] = Counter()
+        cut = 0
         for graded in stage.lists:
             _check(graded, settings)
+            asked.setdefault(graded.query_id, text_key(graded.query))
             known = [passage for passage in graded.passages if passage.passage_id in passage_rows]
+            if graded.query_id in query_rows:
+                merged.setdefault(graded.query_id, {}).update({passage.passage_id: passage for passage in known})
             reason = _reason_to_skip(graded, known, query_rows=query_rows, settings=settings)
             if reason:
                 skipped[reason] += 1
                 continue
             kept = _one_positive(known, settings) if stage.one_positive else known
             cut += len(graded.passages) - len(kept)
-            left_out = {passage.passage_id for passage in known} - {passage.passage_id for passage in kept}
-            judged[graded.query_id] = as_rows(graded, known, set())
-            lists.append(as_rows(graded, kept, left_out))
+            trained = {passage.passage_id for passage in kept}
+            left_out = [passage for passage in known if passage.passage_id not in trained]
+            lists.append(as_rows(graded.query_id, kept, left_out))
+            positives = [passage for passage in known if passage.grade >= settings.relevant_from]
+            relevant[graded.query_id] = relevant.get(graded.query_id, frozenset()) | knowledge.rows(positives)
         prepared.append(
             PreparedStage(
                 name=stage.name,
-                lists=tuple(_spare_related(lists, settings.relevant_from)),
+                lists=tuple(lists),
                 epochs=settings.epochs if stage.epochs is None else stage.epochs,
                 learning_rate=settings.learning_rate if stage.learning_rate is None else stage.learning_rate,
                 loss=settings.loss if stage.loss is None else stage.loss,
+                skipped=dict(skipped),
+                cut_passages=cut,
             )
         )
-    return PreparedStages(stages=tuple(prepared), judged=judged, skipped=dict(skipped), cut_passages=cut)
+    judged = {query_id: as_rows(query_id, list(merged[query_id].values())) for query_id in relevant}
+    return PreparedStages(
+        stages=tuple(prepared),
+        judged={query_id: entry for query_id, entry in judged.items() if len(entry.positives(settings.relevant_from))},
+        relevant=relevant,
+        asked={query_id: asked[query_id] for query_id in relevant},
+    )
+
+
+class _Knowledge:
+    """What all stages together know of each query, as rows of passages; rows of one text are one passage."""
+
+    def __init__(
+        self, stages: Sequence[TrainingStage], passage_rows: Mapping[str, int], *, relevant_from: float
+    ) -> None:
+        self._passage_rows = passage_rows
+        self._of_text: dict[str, set[int]] = {}
+        for passage in (passage for stage in stages for graded in stage.lists for passage in graded.passages):
+            if passage.passage_id in passage_rows:
+                self._of_text.setdefault(text_key(passage.text), set()).add(passage_rows[passage.passage_id])
+        self._good: dict[str, frozenset[int]] = {}
+        self._positives: dict[str, frozenset[int]] = {}
+        self._holders: dict[int, list[str]] = {}
+        for asked, labels in known_labels([stage.lists for stage in stages]).items():
+            self._good[asked] = self.rows([label for label in labels.values() if not is_negative(label)])
+            self._positives[asked] = self.rows([label for label in labels.values() if label.grade >= relevant_from])
+            for row in self._positives[asked]:
+                self._holders.setdefault(row, []).append(asked)
+
+    def rows(self, passages: Iterable[LabelledPassage]) -> frozenset[int]:
+        """The rows of these passages and of those with the same texts."""
+        known = (passage for passage in passages if passage.passage_id in self._passage_rows)
+        return frozenset(row for passage in known for row in self._of_text[text_key(passage.text)])
+
+    def spared(self, asked: str) -> frozenset[int]:
+        """The rows that are no negatives of a query."""
+        related = {other for row in self._positives[asked] for other in self._holders[row]}
+        return self._good[asked].union(*(self._positives[other] for other in related))
 
 
 @dataclass(frozen=True, slots=True)
 class Aside:
-    """Lists put aside to choose by; query_ids lets every stage leave them out.
+    """Lists put aside to choose by; query_ids, at least theirs, lets every stage leave them out.
 
-    unseen: none of their relevant passages is trained on. seen: their relevant passages are trained on by other lists.
-    cold: rows of relevant passages whose labels every list trained on must drop, because the lists put aside as unseen
-    share them with the rest; their own other positives are dropped too.
+    unseen: none of the passages that any stage calls relevant for them is trained on in any. seen: their relevant
+    passages are trained on by other lists. cold: rows of relevant passages whose labels every list trained on must
+    drop, because the lists put aside as unseen share them with the rest; their own other positives are dropped too.
     """
 
     unseen: tuple[VectorList, ...]
     seen: tuple[VectorList, ...]
     cold: frozenset[int]
-
-    @property
-    def query_ids(self) -> frozenset[str]:
-        """Of all lists put aside."""
-        return frozenset(entry.query_id for entry in (*self.unseen, *self.seen))
+    query_ids: frozenset[str]
 
 
 def put_aside(
@@ -139,28 +199,32 @@ def put_aside(
 ) -> Aside:
     """An unseen and a seen slice of the lists, as settings.unseen_share, seen_share and the seed say.
 
-    A query of several stages counts with the labels of the last. Where the lists hang together so closely that
-    `split_unseen` finds less than half of what it should, queries whose positives are shared least are put aside, and
-    the labels of their positives are dropped from the rest ("cold" passages). Our choice.
+    The lists that a query has in several stages are on one side, and so is whoever shares a relevant passage with any
+    of them. Where the lists hang together so closely that `split_unseen` finds less than half of what it should,
+    queries whose positives are shared least are put aside, and the labels of their positives are dropped from the rest
+    ("cold" passages). Our choice.
     """
-    last = prepared.judged
-    graded = {entry.query_id: entry for stage in stages for entry in stage.lists if entry.query_id in last}
     draw = np.random.default_rng(settings.seed)
     _, apart = split_unseen(
-        list(graded.values()),
+        [entry for stage in stages for entry in stage.lists if entry.query_id in prepared.relevant],
         share=settings.unseen_share,
         seed=settings.seed,
         relevant_from=settings.relevant_from,
     )
-    unseen = [last[entry.query_id] for entry in apart]
-    wanted = settings.unseen_share * len(last)
+    outside = frozenset(entry.query_id for entry in apart)
+    wanted = settings.unseen_share * len(prepared.judged)
     cold: frozenset[int] = frozenset()
-    if len(unseen) < wanted / 2:
-        unseen, cold = _cold_slice(list(last.values()), wanted=int(wanted), draw=draw, settings=settings)
-    outside = {entry.query_id for entry in unseen}
-    rest = [drop_labels(entry, cold) for entry in last.values() if entry.query_id not in outside]
+    if sum(query_id in outside for query_id in prepared.judged) < wanted / 2:
+        outside, cold = _cold_slice(prepared, wanted=int(wanted), draw=draw)
+    rest = [drop_labels(entry, cold) for query_id, entry in prepared.judged.items() if query_id not in outside]
     rest = [entry for entry in rest if len(entry.positives(settings.relevant_from))]
-    return Aside(unseen=tuple(unseen), seen=tuple(_seen_slice(rest, seen_share, draw, settings)), cold=cold)
+    seen = _seen_slice(rest, seen_share, draw, settings)
+    return Aside(
+        unseen=tuple(entry for query_id, entry in prepared.judged.items() if query_id in outside),
+        seen=tuple(seen),
+        cold=cold,
+        query_ids=outside.union(entry.query_id for entry in seen),
+    )
 
 
 def without(lists: Sequence[VectorList], aside: Aside, *, relevant_from: float) -> list[VectorList]:
@@ -184,38 +248,45 @@ def drop_labels(entry: VectorList, rows: frozenset[int]) -> VectorList:
 
 
 def _cold_slice(
-    lists: Sequence[VectorList], *, wanted: int, draw: np.random.Generator, settings: AdapterSettings
-) -> tuple[list[VectorList], frozenset[int]]:
-    """Lists whose relevant passages are shared least, up to wanted, and those passages.
+    prepared: PreparedStages, *, wanted: int, draw: np.random.Generator
+) -> tuple[frozenset[str], frozenset[int]]:
+    """Queries whose relevant passages, of any stage, are shared least, with at least wanted judged, and those passages.
 
-    Lists are drawn while the lists that would be left without a positive stay below half of the rest.
+    Queries that ask the same are one. They are drawn while those that would be left without a positive stay below half
+    of the rest.
     """
-    shared = Counter(row for entry in lists for row in entry.positives(settings.relevant_from).tolist())
-    order = draw.permutation(len(lists)).tolist()
-    order.sort(key=lambda at: sum(shared[row] - 1 for row in lists[at].positives(settings.relevant_from).tolist()))
+    members: dict[str, list[str]] = {}
+    for query_id, asked in prepared.asked.items():
+        members.setdefault(asked, []).append(query_id)
+    groups = list(members.values())
+    judged = [sum(query_id in prepared.judged for query_id in group) for group in groups]
+    relevant = [frozenset().union(*(prepared.relevant[query_id] for query_id in group)) for group in groups]
+    holders: dict[int, list[int]] = {}
+    for at, rows in enumerate(relevant):
+        for row in rows:
+            holders.setdefault(row, []).append(at)
+    order = draw.permutation(len(groups)).tolist()
+    order.sort(key=lambda at: sum(len(holders[row]) - 1 for row in relevant[at]))
+    left = [len(rows) for rows in relevant]
     chosen: list[int] = []
     cold: set[int] = set()
-    lost = 0
-    holders: dict[int, list[int]] = {}
-    left = [len(entry.positives(settings.relevant_from)) for entry in lists]
-    for at, entry in enumerate(lists):
-        for row in entry.positives(settings.relevant_from).tolist():
-            holders.setdefault(row, []).append(at)
+    found = lost = 0
     for at in order:
-        if len(chosen) >= wanted:
+        if found >= wanted:
             break
-        fresh = [row for row in lists[at].positives(settings.relevant_from).tolist() if row not in cold]
+        fresh = relevant[at] - cold
         trial = Counter(other for row in fresh for other in holders[row] if other != at)
         newly = sum(0 < left[other] <= count for other, count in trial.items())
-        if lost + newly > (len(lists) - len(chosen) - 1) / 2:
+        if not judged[at] or lost + newly > (len(groups) - len(chosen) - 1) / 2:
             continue
         for other, count in trial.items():
             left[other] -= count
         left[at] = 0
         lost += newly
+        found += judged[at]
         chosen.append(at)
-        cold.update(fresh)
-    return [lists[at] for at in sorted(chosen)], frozenset(cold)
+        cold |= fresh
+    return frozenset(query_id for at in chosen for query_id in groups[at]), frozenset(cold)
 
 
 def _seen_slice(
@@ -232,22 +303,6 @@ def _seen_slice(
             holders.subtract(rows)
             chosen.append(at)
     return [lists[at] for at in sorted(chosen)]
-
-
-def _spare_related(lists: Sequence[VectorList], relevant_from: float) -> list[VectorList]:
-    """The lists, each sparing the positives of the queries that share a positive or the same vector row with it."""
-    holders: dict[int, list[int]] = {}
-    positives = [entry.positives(relevant_from) for entry in lists]
-    for at, rows in enumerate(positives):
-        for row in rows.tolist():
-            holders.setdefault(row, []).append(at)
-    spared = []
-    for at, entry in enumerate(lists):
-        related = {other for row in positives[at].tolist() for other in holders[row]} - {at}
-        more = [positives[other] for other in sorted(related)]
-        rows = np.setdiff1d(np.concatenate([entry.spared, *more]), entry.passages)
-        spared.append(replace(entry, spared=rows))
-    return spared
 
 
 def _check(graded: GradedList, settings: AdapterSettings) -> None:
@@ -275,7 +330,7 @@ def _reason_to_skip(
         return "query without a vector"
     if not any(passage.grade >= settings.relevant_from for passage in known):
         return "no positive"
-    negatives = any(passage.grade < IRRELEVANT_BELOW for passage in known)
+    negatives = any(is_negative(passage) for passage in known)
     return "no negative" if not negatives and settings.corpus_negatives == 0 else None
 
 

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -139,6 +141,81 @@ def test_the_same_seed_puts_the_same_lists_aside_and_another_seed_others() -> No
 
     assert drawn(0) == drawn(0)
     assert drawn(0) != drawn(1)
+
+
+def two_stages(*, chained: bool) -> tuple[TrainingStage, TrainingStage]:
+    """Forty queries: in the first stage they share positives, two by two or each with the next; in the last none."""
+    first = [
+        labelled(f"q{at}", **{f"p{at if chained else at // 2}": 1, f"p{at + 1}": float(chained)}) for at in range(40)
+    ]
+    last = [labelled(f"q{at}", **{f"p{100 + at}": 1}) for at in range(40)]
+    return TrainingStage("llm", tuple(first)), TrainingStage("human", tuple(last))
+
+
+@pytest.mark.parametrize("chained", [False, True])
+def test_what_any_stage_calls_relevant_for_an_unseen_query_is_trained_on_in_none(chained: bool) -> None:
+    """Split by the human stage alone, the slice that vouches for unseen passages was trained on in the LLM stage."""
+    stages = two_stages(chained=chained)
+    prepared = prepare(*stages)
+    aside = put_aside(stages, prepared, seen_share=0.1, settings=SETTINGS)
+    unseen = {entry.query_id for entry in aside.unseen}
+    relevant = {
+        ROWS[passage.passage_id]
+        for stage in stages
+        for entry in stage.lists
+        if entry.query_id in unseen
+        for passage in entry.passages
+        if passage.grade >= 1
+    }
+    left = [without(stage.lists, aside, relevant_from=1) for stage in prepared.stages]
+    assert len(unseen) == 8
+    assert relevant == {row for at in unseen for row in prepared.relevant[at]}
+    assert all(relevant.isdisjoint(positives(lists)) for lists in left)
+    assert bool(aside.cold) is chained
+    assert all(left)
+
+
+def test_queries_that_ask_the_same_are_on_one_side_also_where_everything_hangs_together() -> None:
+    """The same words have the same vector: trained on under another id, an unseen query is a seen one."""
+    lists = [labelled(f"q{at}", **{f"p{at}": 1, f"p{at + 1}": 1}) for at in range(50)]
+    twins = [replace(labelled(f"again{at}", **{f"p{100 + at}": 1}), query=f"Question  q{at}") for at in range(50)]
+    stage = TrainingStage("all", (*lists, *twins))
+    aside = put_aside([stage], prepare(stage), seen_share=0.1, settings=SETTINGS)
+    assert aside.cold
+    outside = {entry.query_id for entry in aside.unseen}
+    assert len(outside) == 20
+    assert {f"again{name[1:]}" for name in outside if name[0] == "q"} == {name for name in outside if name[0] == "a"}
+
+
+def test_what_another_stage_grades_above_zero_is_never_a_negative() -> None:
+    """The LLM's answers of a question would be corpus negatives in the human stage, where nothing lists them."""
+    settings = AdapterSettings(relevant_from=2, max_grade=3)
+    first = TrainingStage("llm", (labelled("a", p1=3, p2=1, p3=0), labelled("b", p4=3, p1=2)))
+    last = TrainingStage("human", (labelled("a", p5=3, p1=0),))
+    prepared = prepare(first, last, settings=settings)
+    assert [entry.spared.tolist() for entry in prepared.stages[0].lists] == [[5], []]
+    assert prepared.stages[1].lists[0].spared.tolist() == [2]
+    same = TrainingStage("llm", (labelled("a", p1=3, p2=1, p3=0),))
+    again = replace(labelled("b", p7=3), query="QUESTION  a")
+    text = GradedList("c", "far", (LabelledPassage("p9", "Text of p1", 0.0), LabelledPassage("p8", "other", 3.0)))
+    prepared = prepare(same, TrainingStage("human", (again, text)), settings=settings)
+    assert prepared.stages[1].lists[0].spared.tolist() == [1, 2, 9]
+    assert prepared.stages[1].lists[1].spared.tolist() == []
+    assert prepared.judged["b"].spared.tolist() == [1, 2, 9]
+
+
+def test_a_later_stage_overrides_the_judgement_of_an_earlier_one_pair_by_pair() -> None:
+    """Judged by the human stage alone, an answer that the LLM found counts as a mistake when the epoch is chosen."""
+    first = TrainingStage("llm", (labelled("a", p1=1, p2=1, p3=0), labelled("gone", p1=1)))
+    last = TrainingStage("human", (labelled("a", p2=0, p4=1), labelled("gone", p1=0)))
+    judged = prepare(first, last).judged
+    assert dict(zip(judged["a"].passages.tolist(), judged["a"].grades.tolist(), strict=True)) == {
+        1: 1,
+        2: 0,
+        3: 0,
+        4: 1,
+    }
+    assert "gone" not in judged, "a query without any answer left says nothing of a ranking"
 
 
 def test_the_last_stage_of_a_query_says_how_it_is_judged() -> None:
