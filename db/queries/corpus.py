@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha256
@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 
 from db.enums import Split
 from db.models import Definition, GeneratedQuestion, Pair, Passage, Query, QueryCluster, Review, Suggestion
+from db.queries.corpus_state import mark_changed
 
 STREAM_ROWS = 2000
 
@@ -101,17 +102,21 @@ def add_passages(session: Session, rows: Iterable[PassageRow], *, source_id: int
         for row in rows
     ]
     if values:
+        mark_changed(session, now=now)
         session.execute(sa.insert(Passage.__table__), values)  # type: ignore[arg-type]
 
 
-def correct_passage(session: Session, *, passage_id: int, row: PassageRow) -> None:
-    """Puts the passage's new title and text in place of the old."""
-    session.execute(
-        sa.update(Passage)
-        .where(Passage.id == passage_id)
-        .values(title=row.title, text=row.text, text_hash=row.text_hash)
-        .execution_options(synchronize_session=False)
-    )
+def correct_passages(session: Session, rows: Mapping[int, PassageRow], *, now: datetime) -> None:
+    """Puts new titles and texts in place of the old, by the passages' ids."""
+    if rows:
+        mark_changed(session, now=now)
+    for passage_id, row in rows.items():
+        session.execute(
+            sa.update(Passage)
+            .where(Passage.id == passage_id)
+            .values(title=row.title, text=row.text, text_hash=row.text_hash)
+            .execution_options(synchronize_session=False)
+        )
 
 
 def judged_passages(session: Session, passage_ids: Sequence[int]) -> set[int]:

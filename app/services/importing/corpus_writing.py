@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 
 from sqlalchemy.orm import Session
 
+from app.services.corpus_states import keep_corpus_hash
 from app.services.importing.checks import clean_id, clean_text
 from app.services.importing.rows import BadLine, Line, NewPassage, NewQuery, Refused
 from app.services.importing.run import ImportRun
@@ -31,6 +32,7 @@ def write_passages(run: ImportRun, lines: Iterable[Line[NewPassage] | Refused]) 
             changed = [old.id for _, row in good if (old := _changed(run, known, row)) is not None]
             judged = corpus.judged_passages(session, changed)
             new: list[corpus.PassageRow] = []
+            corrected: dict[int, corpus.PassageRow] = {}
             for line, row in good:
                 old = known.get(row.external_id)
                 if old is None:
@@ -44,13 +46,15 @@ def write_passages(run: ImportRun, lines: Iterable[Line[NewPassage] | Refused]) 
                     run.refuse(Refused(line.file, line.line, _judged(row.external_id)))
                     run.refuse_id(REFUSED_PASSAGE, row.external_id)
                 elif old.source_id == run.source_id:
-                    corpus.correct_passage(session, passage_id=old.id, row=row)
+                    corrected[old.id] = row
                     run.counts["passages changed"] += 1
                 else:
                     run.refuse(Refused(line.file, line.line, _taken("passage", row.external_id)))
                     run.refuse_id(REFUSED_PASSAGE, row.external_id)
+            corpus.correct_passages(session, corrected, now=run.now)
             corpus.add_passages(session, new, source_id=run.source_id, now=run.now)
         run.advance("passages", len(batch))
+    keep_corpus_hash(run.workspace)
 
 
 def write_queries(run: ImportRun, lines: Iterable[Line[NewQuery] | Refused]) -> None:
