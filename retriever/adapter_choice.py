@@ -2,9 +2,11 @@
 
 import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from retriever.adapter import Transform
 from retriever.adapter_fit import Corpus, ndcg
@@ -15,6 +17,10 @@ STRENGTHS = (1.0, 0.75, 0.5, 0.25)
 
 FEWEST_SEEN = 10
 """With fewer seen lists put aside, the lists trained on stand in for them; our choice."""
+
+MOST_UNCHECKED = 0.5
+"""With no unseen list put aside, nothing says that unseen queries are not harmed: at most so much is kept. Our
+choice."""
 
 PATIENCE = 8
 """Epochs after the best one of a stage in which no better one came, and the stage ends; our choice."""
@@ -27,6 +33,18 @@ class Plan:
     epochs: tuple[int, ...]
     strength: float
     figures: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Live:
+    """The adapter that is live, to be measured against.
+
+    queries: (n_queries, dim) float32, L2-normalised, the corpus' queries as it changes them. trained_on: rows of the
+    passages that were relevant in its own training.
+    """
+
+    queries: NDArray[np.float32]
+    trained_on: frozenset[int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,24 +63,35 @@ def choose_plan(
     corpus: Corpus,
     *,
     trained: Sequence[VectorList],
+    relevant_from: float,
+    live: Live | None = None,
 ) -> Plan:
-    """The epochs of each stage, and the strength, that are best on seen without being below the live model on unseen.
+    """The epochs of each stage, and the strength, that are best on seen without being below the model before on unseen.
 
+    The model before is the live adapter on lists whose relevant passages were new to it, and the encoder alone on the
+    others: what it was trained on is unseen to the new one only, and nothing new would ever be better there.
     Of an epoch the greatest strength that is not below on unseen counts: the best of several on few lists is often
-    luck.
+    luck. Without an unseen list at most MOST_UNCHECKED is kept.
     stages: each call trains the transform through one stage in place and yields after each epoch; a stage starts from
     the epoch chosen before it. Measured by the mean nDCG@10 of the lists put aside. Where no point is better than the
-    live model, nothing is kept. trained: lists that stand in for seen ones where too few could be put aside.
+    model before, nothing is kept. trained: lists that stand in for seen ones where too few could be put aside.
+
+    Figures: "queries" put aside as unseen, their "nDCG@10" and "nDCG@10 before"; the same of those "seen", or "trained"
+    where these stand in; with live, "queries new to live", how many of the unseen are compared with it.
+    Source: our choice.
     """
     name, seen = ("seen", aside.seen) if len(aside.seen) >= FEWEST_SEEN else ("trained", trained)
-    live = _Point(_mean(None, seen, corpus), _mean(None, aside.unseen, corpus), 0.0)
-    best = live
+    floor = _Point(
+        _before(seen, corpus, live, relevant_from), _before(aside.unseen, corpus, live, relevant_from), strength=0.0
+    )
+    strengths = [strength for strength in STRENGTHS if aside.unseen or strength <= MOST_UNCHECKED]
+    best = floor
     chosen: list[int] = []
     for stage in stages:
         state, epochs, waited = _copy(transform), 0, 0
         for epoch, _ in enumerate(stage(), start=1):
-            points = (_at(transform, strength, seen, aside.unseen, corpus) for strength in STRENGTHS)
-            found = next((point for point in points if point.unseen >= live.unseen), live)
+            points = (_at(transform, strength, seen, aside.unseen, corpus) for strength in strengths)
+            found = next((point for point in points if point.unseen >= floor.unseen), floor)
             waited += 1
             if found.seen > best.seen:
                 best, state, epochs, waited = found, _copy(transform), epoch, 0
@@ -70,15 +99,31 @@ def choose_plan(
                 break
         transform.load_state_dict(state)
         chosen.append(epochs)
+    if not best.strength:
+        best = _Point(_mean(None, seen, corpus), _mean(None, aside.unseen, corpus), strength=0.0)
     figures = {
         "queries": float(len(aside.unseen)),
         "nDCG@10": best.unseen,
-        "nDCG@10 live": live.unseen,
+        "nDCG@10 before": floor.unseen,
         f"{name} queries": float(len(seen)),
         f"{name} nDCG@10": best.seen,
-        f"{name} nDCG@10 live": live.seen,
+        f"{name} nDCG@10 before": floor.seen,
     }
+    if live is not None:
+        figures["queries new to live"] = float(sum(_new_to(live, aside.unseen, relevant_from)))
     return Plan(epochs=tuple(chosen), strength=best.strength, figures=figures)
+
+
+def _before(lists: Sequence[VectorList], corpus: Corpus, live: Live | None, relevant_from: float) -> float:
+    if live is None or not lists:
+        return _mean(None, lists, corpus)
+    new = np.array(_new_to(live, lists, relevant_from), dtype=np.bool_)
+    values = np.where(new, ndcg(None, lists, replace(corpus, queries=live.queries)), ndcg(None, lists, corpus))
+    return float(values.mean())
+
+
+def _new_to(live: Live, lists: Sequence[VectorList], relevant_from: float) -> list[bool]:
+    return [live.trained_on.isdisjoint(entry.positives(relevant_from).tolist()) for entry in lists]
 
 
 def _at(

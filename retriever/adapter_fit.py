@@ -77,7 +77,7 @@ class _Batch:
     known_column: Tensor
 
 
-def _batch(lists: Sequence[VectorList], corpus: Corpus, *, spare: bool) -> _Batch:
+def _batch(lists: Sequence[VectorList], corpus: Corpus) -> _Batch:
     longest = max(len(entry.passages) for entry in lists)
     rows = np.zeros((len(lists), longest), dtype=np.int64)
     grades, weights = np.zeros((2, len(lists), longest), dtype=np.float32)
@@ -86,7 +86,7 @@ def _batch(lists: Sequence[VectorList], corpus: Corpus, *, spare: bool) -> _Batc
     for at, entry in enumerate(lists):
         n = len(entry.passages)
         rows[at, :n], grades[at, :n], weights[at, :n], mask[at, :n] = entry.passages, entry.grades, entry.weights, True
-        columns = corpus.column[np.concatenate([entry.passages, entry.spared]) if spare else entry.passages]
+        columns = corpus.column[np.concatenate([entry.passages, entry.spared])]
         columns = columns[columns >= 0]
         known_row.append(np.full(len(columns), at))
         known_column.append(columns)
@@ -132,7 +132,7 @@ def train_epochs(
         values = []
         for positions in batch_positions(keys, order, batch_size=size):
             poll()
-            batch = _batch([lists[at] for at in positions], corpus, spare=True)
+            batch = _batch([lists[at] for at in positions], corpus)
             change = transform.change(batch.queries)
             value = list_loss(transform.move(batch.queries, change), batch, corpus, loss=loss, settings=settings)
             total = value + settings.identity_decay * change.square().sum(dim=1).mean()
@@ -177,13 +177,15 @@ def list_loss(queries: Tensor, batch: _Batch, corpus: Corpus, *, loss: ListLoss,
 def ndcg(transform: Transform | None, lists: Sequence[VectorList], corpus: Corpus) -> NDArray[np.float64]:
     """nDCG@10 of each list, (n,), ranking its labelled passages and the pool without its spared passages.
 
-    Gains are the grades, unlabelled passages gain 0. Source: Järvelin & Kekäläinen 2002, as `ir_measures` has it.
+    Gains are the grades, unlabelled passages gain 0; spared ones, which are known or likely answers, would gain nothing
+    and push the labelled ones down, so they are not ranked (our choice). Source: Järvelin & Kekäläinen 2002, as
+    `ir_measures` has it.
     """
     discounts = 1 / np.log2(np.arange(2, _DEPTH + 2))
     values = np.zeros(len(lists))
     for start in range(0, len(lists), _ROWS):
         some = lists[start : start + _ROWS]
-        batch = _batch(some, corpus, spare=False)
+        batch = _batch(some, corpus)
         with torch.inference_mode():
             queries = batch.queries if transform is None else transform(batch.queries)
             own = torch.einsum("qd,qnd->qn", queries, batch.labelled).masked_fill(~batch.mask, -torch.inf)

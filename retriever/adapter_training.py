@@ -6,7 +6,7 @@ The steps themselves are in `adapter_fit`, the lists as rows in `adapter_lists`,
 import contextlib
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -17,19 +17,30 @@ import torch
 from numpy.typing import NDArray
 
 from retriever.adapter import Kernel, LowRank, Mlp, QueryAdapter, Transform
-from retriever.adapter_choice import Plan, choose_plan
+from retriever.adapter_choice import Live, Plan, choose_plan
 from retriever.adapter_fit import Corpus, batch_size, open_corpus, train_epochs
-from retriever.adapter_lists import PreparedStage, PreparedStages, VectorList, prepare_stages, put_aside, without
+from retriever.adapter_lists import Aside, PreparedStage, PreparedStages, VectorList, prepare_stages, put_aside, without
 from retriever.errors import EmptyTrainingSet, TrainingCancelled, TrainingDiverged
 from retriever.losses import make_loss
 from retriever.training_lists import IRRELEVANT_BELOW
-from retriever.types import AdapterSettings, TrainingProgress, TrainingReport, TrainingStage
+from retriever.types import AdapterSettings, StageReport, TrainingProgress, TrainingReport, TrainingStage
 
 SEEN_SHARE = 0.2
 """Part of the lists put aside whose relevant passages other lists train on; our choice."""
 
 RANKS = {"low_rank": 32, "mlp": 32, "kernel": 4096}
 """Rank, width or most keys of each kind where the settings name none; our choice."""
+
+
+@dataclass(frozen=True, slots=True)
+class Baseline:
+    """The adapter that is live on the same encoder, for a new one to be measured against.
+
+    trained_on: ids of the passages that are relevant in any label set behind it.
+    """
+
+    adapter: QueryAdapter
+    trained_on: Collection[str]
 
 
 def train_adapter(
@@ -40,6 +51,7 @@ def train_adapter(
     passage_vectors: NDArray[np.float32],
     settings: AdapterSettings,
     output: Path,
+    baseline: Baseline | None = None,
     on_progress: Callable[[TrainingProgress], None] | None = None,
     should_cancel: Callable[[], bool] | None = None,
     clock: Callable[[], float] = time.monotonic,
@@ -53,8 +65,11 @@ def train_adapter(
     With settings.unseen_share above 0 the adapter is trained twice. First without a slice of lists put aside with their
     relevant passages (unseen) and another whose relevant passages others train on (seen): the epochs of each stage and
     the part of the change that is kept are chosen by the two (`adapter_choice`). Then once more on all lists with that
-    choice. When nothing is better the adapter changes nothing and the report's keep is 0. The same input gives the same
-    adapter on the same machine.
+    choice. When nothing is better the adapter changes nothing and the report's keep is 0. baseline: what it must not
+    fall below where that was not trained on the passages in question; it is never trained on, nor written again. The
+    same input gives the same adapter on the same machine.
+    A stage's report counts the steps of the second training, 0 where no pass over the stage was better than none; the
+    report's own steps are those of both trainings.
     Raises: EmptyTrainingSet, TrainingCancelled, TrainingDiverged; ValueError for vectors or lists that contradict each
     other or the settings; FileExistsError when output holds something.
     """
@@ -62,13 +77,14 @@ def train_adapter(
         raise FileExistsError(f"{output} is not empty: train into a new folder")
     started = clock()
     queries = _stack(query_vectors, dim=_dim(passage_ids, passage_vectors))
+    passage_rows = {passage_id: row for row, passage_id in enumerate(passage_ids)}
     prepared = prepare_stages(
         stages,
         query_rows={query_id: row for row, query_id in enumerate(query_vectors)},
-        passage_rows={passage_id: row for row, passage_id in enumerate(passage_ids)},
+        passage_rows=passage_rows,
         settings=settings,
     )
-    if not prepared.judged:
+    if not prepared.relevant:
         reasons = ", ".join(f"{reason}: {count}" for reason, count in sorted(prepared.skipped.items())) or "no lists"
         raise EmptyTrainingSet(
             f"no list can be trained on ({reasons}): label more pairs",
@@ -80,6 +96,7 @@ def train_adapter(
             prepared,
             queries,
             passage_vectors,
+            live=None if baseline is None else _live(baseline, queries, passage_rows),
             settings=settings,
             output=output,
             watch=_Watch(prepared, settings, on_progress, should_cancel, clock, started=started),
@@ -92,6 +109,7 @@ def _train_prepared(
     queries: NDArray[np.float32],
     passage_vectors: NDArray[np.float32],
     *,
+    live: Live | None,
     settings: AdapterSettings,
     output: Path,
     watch: "_Watch",
@@ -101,16 +119,18 @@ def _train_prepared(
     plan = Plan(epochs=tuple(stage.epochs for stage in prepared.stages), strength=1.0, figures={})
     if settings.unseen_share > 0:
         watch.runs = 2
-        plan = _choose(stages, prepared, corpus, settings, watch)
+        plan = _choose(stages, prepared, corpus, settings, watch, live=live)
     transform = _fresh(everything, corpus, settings)
+    reports = []
     for stage, epochs in zip(prepared.stages, plan.epochs, strict=True):
-        for _ in _train(transform, stage, stage.lists, corpus, epochs=epochs, settings=settings, watch=watch):
-            pass
+        before = watch.steps
+        losses = list(_train(transform, stage, stage.lists, corpus, epochs=epochs, settings=settings, watch=watch))
+        reports.append(_stage_report(stage, settings, steps=watch.steps - before, losses=losses))
     transform.scale(plan.strength)
     _check_weights(transform)
     watch.poll()
     QueryAdapter(transform).save(output)
-    return _report(prepared, plan, settings, watch=watch, seconds=watch.clock() - watch.started)
+    return _report(reports, prepared, plan, watch=watch)
 
 
 @dataclass(slots=True)
@@ -167,6 +187,8 @@ def _choose(
     corpus: Corpus,
     settings: AdapterSettings,
     watch: _Watch,
+    *,
+    live: Live | None,
 ) -> Plan:
     aside = put_aside(stages, prepared, seen_share=SEEN_SHARE, settings=settings)
     left = [without(stage.lists, aside, relevant_from=settings.relevant_from) for stage in prepared.stages]
@@ -176,7 +198,28 @@ def _choose(
         partial(_train, transform, stage, lists, corpus, epochs=stage.epochs, settings=settings, watch=watch)
         for stage, lists in zip(prepared.stages, left, strict=True)
     ]
-    return choose_plan(transform, runs, aside, corpus, trained=trained)
+    return choose_plan(
+        transform,
+        runs,
+        aside,
+        corpus,
+        trained=_judged_of(trained, prepared, aside, settings),
+        relevant_from=settings.relevant_from,
+        live=live,
+    )
+
+
+def _judged_of(
+    trained: Sequence[VectorList], prepared: PreparedStages, aside: Aside, settings: AdapterSettings
+) -> list[VectorList]:
+    """The queries trained on, each once, with what all stages say of them and not put aside."""
+    query_ids = dict.fromkeys(entry.query_id for entry in trained if entry.query_id in prepared.judged)
+    return without([prepared.judged[query_id] for query_id in query_ids], aside, relevant_from=settings.relevant_from)
+
+
+def _live(baseline: Baseline, queries: NDArray[np.float32], passage_rows: Mapping[str, int]) -> Live:
+    rows = (passage_rows[passage_id] for passage_id in baseline.trained_on if passage_id in passage_rows)
+    return Live(queries=baseline.adapter.apply(queries), trained_on=frozenset(rows))
 
 
 def _train(
@@ -272,22 +315,37 @@ def _check_weights(transform: Transform) -> None:
             )
 
 
-def _report(
-    prepared: PreparedStages, plan: Plan, settings: AdapterSettings, *, watch: _Watch, seconds: float
-) -> TrainingReport:
-    judged = {entry.query_id for stage in prepared.stages for entry in stage.lists}
-    grades = [grade for stage in prepared.stages for entry in stage.lists for grade in entry.grades.tolist()]
-    return TrainingReport(
-        steps=watch.steps,
-        seconds=seconds,
-        final_loss=watch.losses[-1] if watch.losses else 0.0,
-        n_queries=len(judged),
+def _stage_report(
+    stage: PreparedStage, settings: AdapterSettings, *, steps: int, losses: Sequence[float]
+) -> StageReport:
+    grades = [grade for entry in stage.lists for grade in entry.grades.tolist()]
+    return StageReport(
+        name=stage.name,
+        loss=stage.loss,
+        steps=steps,
+        final_loss=losses[-1] if losses else 0.0,
+        n_queries=len(stage.lists),
         n_passages=len(grades),
         n_positives=sum(grade >= settings.relevant_from for grade in grades),
         n_hard_negatives=sum(grade < IRRELEVANT_BELOW for grade in grades),
+        skipped_lists=stage.skipped,
+        cut_passages=stage.cut_passages,
+    )
+
+
+def _report(reports: Sequence[StageReport], prepared: PreparedStages, plan: Plan, *, watch: _Watch) -> TrainingReport:
+    return TrainingReport(
+        steps=watch.steps,
+        seconds=watch.clock() - watch.started,
+        final_loss=watch.losses[-1] if watch.losses else 0.0,
+        n_queries=len(prepared.relevant),
+        n_passages=sum(report.n_passages for report in reports),
+        n_positives=sum(report.n_positives for report in reports),
+        n_hard_negatives=sum(report.n_hard_negatives for report in reports),
         skipped_lists=prepared.skipped,
         cut_passages=prepared.cut_passages,
-        stages=tuple(stage.name for stage in prepared.stages),
+        stages=tuple(report.name for report in reports if report.steps),
+        by_stage=tuple(reports),
         unseen=plan.figures,
         keep=plan.strength,
     )

@@ -242,10 +242,10 @@ class AdapterSettings:
     kind: a name of ADAPTER_KINDS. rank: width of the low-rank map or hidden layer, or most keys of a kernel; None takes
     what suits the kind (32, 32, 4096). kernel_power: how fast a key's effect falls with the cosine, above 0. loss,
     temperature, relevant_from, max_grade, seed, in_batch_margin: as in TrainingSettings. epochs: most passes; fewer
-    where the slices put aside say so.
-    learning_rate: AdamW's. batch_queries: most queries a step. identity_decay: weight of the squared size of the change that
-    the adapter makes, 0 or more. corpus_negatives: most passages of the corpus that may be unlabelled negatives;
-    list_negatives: most of them in one query's list, the highest scores under the margin first.
+    where the slices put aside say so. learning_rate: AdamW's. batch_queries: most queries a step. identity_decay:
+    weight of the squared size of the change that the adapter makes, 0 or more. corpus_negatives: most passages of the
+    corpus that may be unlabelled negatives; list_negatives: most of them in one query's list, the highest scores under
+    the margin first.
     unseen_share: part of the lists, in [0, 0.5], put aside with all their relevant passages, on which the epoch is
     chosen that is best without being worse than no adapter.
 
@@ -309,12 +309,13 @@ class TrainingProgress:
 
 @dataclass(frozen=True, slots=True)
 class StageReport:
-    """What one stage used and did; steps is 0 when none of its lists could be trained on.
+    """What one stage used and did; steps is 0 when none of its lists could be trained on, or no pass was kept.
 
     loss: its name. n_queries: lists trained on. n_passages: labelled passages used in them. n_positives and
     n_hard_negatives: their parts; the rest are weak labels, on neither side. skipped_lists: reason -> lists left out.
-    cut_passages: labelled passages left out because their list was longer than list_size. final_loss: mean over the
-    last epoch's steps, 0 without steps.
+    cut_passages: labelled passages left out because their list was longer than list_size; of an adapter, because they
+    have no vector or the stage takes one positive of a list. final_loss: mean over the last epoch's steps, 0 without
+    steps.
     """
 
     name: str
@@ -333,10 +334,11 @@ class StageReport:
 class TrainingReport:
     """What a training used and did, summed over its stages.
 
-    The counts are those of `StageReport`; a query with a list in two stages counts twice. final_loss: of the last stage
-    trained. stages: names of the stages trained, in order. by_stage: every stage's own report, also of those left out.
-    unseen: figures of the lists put aside (name -> value, see `keep_choice.keep_best`), empty when none were asked for.
-    keep: the part of the weights' change that was kept.
+    The counts are those of `StageReport`; a query with a list in two stages counts twice, of an adapter once.
+    final_loss: of the last stage trained. stages: names of the stages trained, in order. by_stage: every stage's own
+    report, also of those left out. unseen: figures of the lists put aside (name -> value, see `keep_choice.keep_best`,
+    of an adapter `adapter_choice.choose_plan`), empty when none were asked for. keep: the part of the change that was
+    kept.
     """
 
     steps: int

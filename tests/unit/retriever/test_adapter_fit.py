@@ -40,7 +40,7 @@ def random_corpus(n_queries: int = 12, n_passages: int = 60, dim: int = 16) -> C
 
 
 def loss_of(entry: VectorList, corpus: Corpus, settings: AdapterSettings = SETTINGS) -> float:
-    batch = make_batch([entry], corpus, spare=True)
+    batch = make_batch([entry], corpus)
     loss = make_loss("sum_marginal", temperature=settings.temperature, relevant_from=1)
     return float(list_loss(batch.queries, batch, corpus, loss=loss, settings=settings))
 
@@ -112,6 +112,17 @@ def test_ndcg_is_the_one_of_ir_measures() -> None:
     found = ndcg(None, lists, corpus)
     np.testing.assert_allclose(found, [expected[f"q{row}"] for row in range(12)], atol=1e-6)
     assert 0 < found.mean() < 1
+
+
+def test_a_spared_passage_takes_no_place_in_the_ranking() -> None:
+    """An adapter that finds an answer nobody listed here would be stopped for it.
+
+    By score: unlabelled .96, spared .9, the answer .8. With the first alone before it, nDCG is 1 / log2(3).
+    """
+    passages = unit([[0.8, 0.6], [0.9, math.sqrt(0.19)], [0.96, 0.28]])
+    corpus = open_corpus(unit([[1, 0]]), passages, [], negatives=3, seed=0)
+    assert ndcg(None, [make_list(0, {0: 1.0}, spared=(1,))], corpus)[0] == pytest.approx(1 / math.log2(3))
+    assert ndcg(None, [make_list(0, {0: 1.0})], corpus)[0] == pytest.approx(1 / math.log2(4))
 
 
 def test_training_learns_what_the_lists_say() -> None:
