@@ -29,7 +29,7 @@ def show_rounds(found: Sequence[RoundView]) -> None:
             "Audits",
             "nDCG@10",
             "Gain",
-            "Gain per 100 audits",
+            "Gain of the round per 100 audits",
             "Advice",
         ],
         [
@@ -55,7 +55,10 @@ def show_rounds(found: Sequence[RoundView]) -> None:
         against = f" Gain: against {finished.compared_with}." if finished.compared_with else ""
         st.html(f'<p class="rl-advice"><strong>{escaped(finished.advice)}</strong></p>')
         st.caption(
-            literal(f"Means with 95 % intervals{questions}.{against} Audits: pairs graded since the round before.")
+            literal(
+                f"Means with 95 % intervals{questions}.{against} Audits: pairs graded here since the round before."
+                " The gain is of all that a round brought, not of its audits alone."
+            )
         )
 
 

@@ -82,11 +82,13 @@ def gain_of(new: Mapping[str, float], old: Mapping[str, float]) -> Figure:
     return figure_of([value - old[query_id] for query_id, value in new.items()])
 
 
-def advise(gain: Figure | None, *, n_audits: int, least_gain: float) -> Advice:
+def advise(gain: Figure | None, *, n_audits: int, least_gain: float, is_first: bool) -> Advice:
     """Whether to stop after a round that gained so much for so many audits.
 
-    Stop is recommended where the gain for 100 audits, gain / n_audits · 100, is under `least_gain` (nDCG@10). It is the
-    rate of the round that has been; that the next 100 bring as much is as far as it goes. Our choice.
+    Stop is recommended where the gain of the round per 100 audits, gain / n_audits · 100, is under `least_gain`
+    (nDCG@10). All that the round brought is in the gain, new candidates and the judge's labels too: it says whether
+    such a round was worth its audits, not what audits alone bring, and nothing says that the next one will be like it.
+    Of the first round it says nothing: its gain is that of the first training. Our choice.
     """
     if gain is None:
         return Advice(None, "No held-out question has a passage that people judged relevant, so no gain is measured.")
@@ -96,6 +98,12 @@ def advise(gain: Figure | None, *, n_audits: int, least_gain: float) -> Advice:
             f"Nothing can be said of stopping yet: {gain.n_queries} held-out questions are judged, "
             f"at least {LEAST_QUERIES} are needed.",
         )
+    if is_first:
+        return Advice(
+            None,
+            "Nothing can be said of stopping after the first round: its gain is that of the first training on the "
+            "judge's labels as well. The next round is measured against this one.",
+        )
     if n_audits < LEAST_AUDITS:
         return Advice(
             None,
@@ -103,13 +111,14 @@ def advise(gain: Figure | None, *, n_audits: int, least_gain: float) -> Advice:
             f"at least {LEAST_AUDITS} are needed.",
         )
     rate = 100 / n_audits
-    expected, low, high = gain.mean * rate, gain.low * rate, gain.high * rate
-    basis = (
-        f"{expected:+.4f}, interval {low:+.4f} to {high:+.4f}; {gain.n_queries} held-out questions, {n_audits} audits"
-    )
-    if expected >= least_gain:
-        return Advice(False, f"Go on: 100 more audits are expected to gain {least_gain:g} {MEASURE} or more ({basis}).")
-    doubt = " The interval does not exclude more." if high >= least_gain else ""
+    found, low, high = gain.mean * rate, gain.low * rate, gain.high * rate
+    stop = found < least_gain
+    doubt = high >= least_gain if stop else low < least_gain
     return Advice(
-        True, f"You can stop: 100 more audits are expected to gain less than {least_gain:g} {MEASURE} ({basis}).{doubt}"
+        stop,
+        f"{'You can stop' if stop else 'Go on'}: the round gained {found:+.4f} {MEASURE} per 100 audits, "
+        f"{'less than' if stop else 'at least'} the {least_gain:g} asked for (interval {low:+.4f} to {high:+.4f}; "
+        f"{gain.n_queries} held-out questions, {n_audits} audits)."
+        + (f" The interval does not exclude {'more' if stop else 'less'}." if doubt else "")
+        + " All that the round brought is in this, the judge's labels too.",
     )

@@ -18,7 +18,7 @@ from app.services.label_views import LabelPlan
 from app.services.round_figures import advise, figure_of, gain_of, measure
 from app.services.rounds import held_open, is_cancelled, next_part, store_part
 from db.enums import RoundStatus, RunStatus
-from db.models import LabelJob, LabelSet, ModelVersion, Person, TrainingRound, TrainingRun
+from db.models import LabelJob, LabelSet, Person, TrainingRound, TrainingRun
 from db.queries import rounds as round_queries
 from db.queries import training as training_queries
 from db.queries.registry import get_live, get_model_or_raise
@@ -200,11 +200,17 @@ def end_training(workspace: Workspace, round_id: int) -> None:
 
 
 def measure_part(workspace: Workspace, round_id: int, *, progress: Progress | None = None) -> None:
-    """Measures the round's model beside that of the round before, on the held-out judgements there are, and ends it."""
+    """Measures the round's model beside that of the round before, on the held-out judgements there are, and ends it.
+
+    The first round's is measured beside the model that it pooled with.
+    """
     with workspace.sessions.read() as session:
         row = round_queries.get_round_or_raise(session, round_id)
         new = get_model_or_raise(session, row.progress["trained"]["model_id"])
-        old = _compared_with(session, row)
+        before = round_queries.last_done(session, criterion=row.criterion, before=row.number)
+        old = get_model_or_raise(
+            session, row.pooled_with_id if before is None else int(before.progress["trained"]["model_id"])
+        )
     found = measure(
         workspace,
         {"new": new, "old": old},
@@ -214,7 +220,7 @@ def measure_part(workspace: Workspace, round_id: int, *, progress: Progress | No
     )
     ndcg = figure_of(list(found["new"].values())) if found else None
     gain = gain_of(found["new"], found["old"]) if found else None
-    advice = advise(gain, n_audits=row.n_audits, least_gain=workspace.settings.round_min_gain)
+    advice = advise(gain, n_audits=row.n_audits, least_gain=workspace.settings.round_min_gain, is_first=before is None)
     store_part(
         workspace,
         round_id,
@@ -228,12 +234,4 @@ def measure_part(workspace: Workspace, round_id: int, *, progress: Progress | No
         },
         status=RoundStatus.DONE,
         finished_at=workspace.now(),
-    )
-
-
-def _compared_with(session: Session, row: TrainingRound) -> ModelVersion:
-    """The model of the round before; for the first round that which it pooled with."""
-    before = round_queries.last_done(session, criterion=row.criterion, before=row.number)
-    return get_model_or_raise(
-        session, row.pooled_with_id if before is None else int(before.progress["trained"]["model_id"])
     )

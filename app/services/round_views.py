@@ -37,10 +37,10 @@ class RoundView:
     """A round as it is now; a figure is None until its part is done.
 
     next_part: what is to be done. alive: whether somebody does it. new_pairs: candidates that no earlier round had.
-    labels: proposals of the judge that the round brought. n_audits: train pairs that people graded since the round
+    labels: proposals of the judge that the round brought. n_audits: train pairs that people graded here since the round
     before; until the retraining, so far. ndcg: nDCG@10 of the round's model; gain: against `compared_with`.
-    gain_per_100: of nDCG@10 for 100 audits. stop: whether to stop is recommended, None where nothing can be said;
-    advice says it in words.
+    gain_per_100: gain of the whole round for each 100 audits. stop: whether to stop is recommended, None where nothing
+    can be said; advice says it in words.
     """
 
     id: int

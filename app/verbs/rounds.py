@@ -133,7 +133,18 @@ def _show(found: Sequence[RoundView], *, as_json: bool) -> None:
         print_json(found)
         return
     print_table(
-        ["round", "status", "new pairs", "labels", "audits", "nDCG@10", "gain", "per 100 audits", "n", "advice"],
+        [
+            "round",
+            "status",
+            "new pairs",
+            "labels",
+            "audits",
+            "nDCG@10",
+            "gain",
+            "gain of the round per 100 audits",
+            "n",
+            "advice",
+        ],
         [
             [
                 str(one.number),

@@ -119,7 +119,8 @@ def count_bought(session: Session, *, criterion: Criterion, after: int) -> Bough
 def count_audits(session: Session, *, criterion: Criterion, after: int, until: int) -> int:
     """Pairs of the train split that people graded by reviews of an id above `after` and not above `until`.
 
-    A grade that was taken back does not count, nor does a second one of the same pair.
+    A grade that was taken back does not count, nor does a second one of the same pair, nor one that came in a file:
+    nobody was asked for it because of a round.
     """
     undo = aliased(Review)
     return (
@@ -131,6 +132,7 @@ def count_audits(session: Session, *, criterion: Criterion, after: int, until: i
             .where(
                 Review.criterion == criterion,
                 Review.action.in_(GRADED),
+                Review.source_id.is_(None),
                 Review.id > after,
                 Review.id <= until,
                 QueryCluster.split == Split.TRAIN,

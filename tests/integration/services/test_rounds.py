@@ -14,11 +14,12 @@ from app.bootstrap import Workspace, open_with
 from app.config import Settings, settings_from
 from app.errors import InputInvalid, NothingToDo
 from app.jobs import rounds as round_jobs
-from app.services import label_jobs, promotion, round_parts, rounds, runs
+from app.services import label_jobs, promotion, round_figures, round_parts, rounds, runs
+from app.services.importing import NewJudgement, import_judgements
 from app.services.indexing import dense_system
 from app.services.round_reading import get_open, get_round, list_rounds
 from app.services.round_views import Part, RoundView
-from builders import N_TRAIN, TOPICS, add_corpus, audit, judge_held_out
+from builders import N_TRAIN, TOPICS, add_corpus, audit, judge_held_out, passage_ids, query_id
 from db.enums import RoundStatus, RunStatus
 from db.models import Candidate, CandidateHit, ModelVersion, Suggestion, TrainingRound, TrainingRun
 from servers.scripted_llm import COMPLETION_TOKENS, PROMPT_TOKENS, ScriptedLLM, good
@@ -84,6 +85,8 @@ def test_a_round_pools_labels_and_then_waits_for_people(waiting: Workspace) -> N
 def test_a_round_retrains_on_the_audits_and_says_what_it_gained(waiting: Workspace) -> None:
     """Somebody audits for a day, and no figure says whether it was worth it."""
     graded = audit(waiting, at_most=5)
+    came_in_a_file = [NewJudgement(query_id(topic), passage_ids(topic)[2], 1) for topic in TOPICS[:N_TRAIN]]
+    import_judgements(waiting, came_in_a_file, source_name="file", person="Ada", max_grade=3)
     live = get_open(waiting)
     assert live is not None
     assert live.n_audits == graded == 5, "audits are not counted while they are made"
@@ -92,7 +95,7 @@ def test_a_round_retrains_on_the_audits_and_says_what_it_gained(waiting: Workspa
     assert view.run_id is not None
     run = runs.get_run(waiting, run_id=view.run_id)
     assert run.status is RunStatus.DONE
-    assert run.label_counts["human"] == 5
+    assert run.label_counts["human"] > 5, "what came in a file trains, though it is no audit"
     assert run.evaluation is not None
     assert view.ndcg is not None
     assert view.gain is not None
@@ -155,6 +158,22 @@ def test_a_round_whose_process_died_in_the_training_goes_on_at_once(waiting: Wor
     assert (left.status, left.next_part, left.alive) == (RoundStatus.RUNNING, Part.TRAIN, False)
     done = turn(waiting)
     assert (done.status, done.run_id, count(waiting, TrainingRun)) == (RoundStatus.DONE, run_id, 1)
+
+
+def test_the_first_round_gives_no_advice_and_the_second_does(
+    waiting: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Everything the first training brought is put down to the audits before it, and people audit for ever."""
+    monkeypatch.setattr(round_figures, "LEAST_QUERIES", 8)  # as many as are judged here
+    monkeypatch.setattr(round_figures, "LEAST_AUDITS", 2)
+    audit(waiting, at_most=4)
+    first = retrain(waiting)
+    assert (first.stop, "the first round" in first.advice) == (None, True)
+    turn(waiting)
+    audit(waiting, at_most=3)
+    second = retrain(waiting)
+    assert second.stop is not None
+    assert "3 audits" in second.advice
 
 
 def test_a_round_killed_while_it_pooled_counts_its_candidates_once(begun: Settings, tmp_path: Path) -> None:

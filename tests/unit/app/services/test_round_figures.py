@@ -30,27 +30,49 @@ def test_a_gain_is_paired_by_query() -> None:
         (-0.01, 100, True),
     ],
 )
-def test_stop_is_advised_where_100_audits_gain_less_than_asked(mean: float, n_audits: int, stop: bool) -> None:
+def test_stop_is_advised_where_the_round_gained_less_per_100_audits_than_asked(
+    mean: float, n_audits: int, stop: bool
+) -> None:
     """People audit for weeks for nothing, or stop while each hour still pays."""
-    assert advise(gain(mean), n_audits=n_audits, least_gain=0.002).stop is stop
+    assert advise(gain(mean), n_audits=n_audits, least_gain=0.002, is_first=False).stop is stop
 
 
 def test_the_advice_says_what_it_rests_on_and_where_it_is_in_doubt() -> None:
     """A recommendation from a handful of questions is taken for a fact."""
-    sure = advise(gain(0.001, low=-0.001, high=0.002, n=75), n_audits=200, least_gain=0.002)
+    sure = advise(gain(0.001, low=-0.001, high=0.002, n=75), n_audits=200, least_gain=0.002, is_first=False)
     assert sure.text == (
-        "You can stop: 100 more audits are expected to gain less than 0.002 nDCG@10 "
-        "(+0.0005, interval -0.0005 to +0.0010; 75 held-out questions, 200 audits)."
+        "You can stop: the round gained +0.0005 nDCG@10 per 100 audits, less than the 0.002 asked for "
+        "(interval -0.0005 to +0.0010; 75 held-out questions, 200 audits). "
+        "All that the round brought is in this, the judge's labels too."
     )
-    doubtful = advise(gain(0.001, low=-0.01, high=0.012, n=75), n_audits=200, least_gain=0.002)
+    doubtful = advise(gain(0.001, low=-0.01, high=0.012, n=75), n_audits=200, least_gain=0.002, is_first=False)
     assert doubtful.stop
-    assert doubtful.text.endswith("The interval does not exclude more.")
+    assert "The interval does not exclude more." in doubtful.text
+
+
+def test_going_on_is_doubted_as_stopping_is() -> None:
+    """A gain that may be none keeps people auditing for ever, because only "stop" was ever doubted."""
+    doubtful = advise(gain(0.01, low=-0.002, high=0.022, n=75), n_audits=200, least_gain=0.002, is_first=False)
+    assert doubtful.text == (
+        "Go on: the round gained +0.0050 nDCG@10 per 100 audits, at least the 0.002 asked for "
+        "(interval -0.0010 to +0.0110; 75 held-out questions, 200 audits). The interval does not exclude less. "
+        "All that the round brought is in this, the judge's labels too."
+    )
+    sure = advise(gain(0.01, low=0.004, high=0.016, n=75), n_audits=200, least_gain=0.002, is_first=False)
+    assert (sure.stop, "does not exclude" in sure.text) == (False, False)
+
+
+def test_after_the_first_round_nothing_is_said_of_stopping() -> None:
+    """What the first training and all the judge's labels brought is put down to forty audits, and people audit on."""
+    first = advise(gain(0.05, low=0.04, high=0.06, n=75), n_audits=40, least_gain=0.002, is_first=True)
+    assert first.stop is None
+    assert "the first training" in first.text
 
 
 def test_nothing_is_said_from_too_little() -> None:
     """Ten questions and five audits end the work of a team."""
-    assert advise(None, n_audits=500, least_gain=0.002).stop is None
-    few = advise(gain(0.0, n=LEAST_QUERIES - 1), n_audits=500, least_gain=0.002)
+    assert advise(None, n_audits=500, least_gain=0.002, is_first=False).stop is None
+    few = advise(gain(0.0, n=LEAST_QUERIES - 1), n_audits=500, least_gain=0.002, is_first=False)
     assert (few.stop, "29 held-out questions are judged, at least 30" in few.text) == (None, True)
-    idle = advise(gain(0.0), n_audits=LEAST_AUDITS - 1, least_gain=0.002)
+    idle = advise(gain(0.0), n_audits=LEAST_AUDITS - 1, least_gain=0.002, is_first=False)
     assert (idle.stop, "19 pairs were audited" in idle.text) == (None, True)
