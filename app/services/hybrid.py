@@ -1,6 +1,7 @@
 """Hybrid search of a workspace: fitting how cosines and BM25 are mixed, keeping it, and searching with it.
 
-A mix is fitted on human judgements of train questions alone; held-out questions are never touched here.
+A mix is fitted on human judgements of questions that the model was not trained on: those of calibrate, and those of
+train that are in no label set of the model or of what it was built on. Held-out questions are never touched here.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from db.models import ModelVersion
 from db.models.retraining import HybridMix
 from db.queries import hybrid as hybrid_queries
 from db.queries import registry
+from db.queries.training import label_sets_of
 
 if TYPE_CHECKING:
     from retriever.bm25 import BM25Index
@@ -34,7 +36,7 @@ _KEPT = 2
 
 @dataclass(frozen=True, slots=True)
 class HybridView:
-    """A model's mix: weights, or None where ranks are fused; mean nDCG@10 on train questions, each cross-fitted.
+    """A model's mix: weights, or None where ranks are fused; mean nDCG@10 on questions not trained on, cross-fitted.
 
     `figures`: "dense", "bm25", "rrf" and, where a mix was fitted, "linear" -> value in [0, 1].
     """
@@ -51,16 +53,19 @@ class HybridView:
 
 
 def fit(workspace: Workspace, *, criterion: Criterion = Criterion.RELEVANCE) -> HybridView:
-    """Fits the live model's mix on what people judged of train questions, and keeps it; searches use it from then on.
+    """Fits the live model's mix on what people judged and it was not trained on, and keeps it; searches use it then.
+
+    On what a model was trained on it looks better than it is, and BM25 would get too little weight.
 
     Raises:
-        NothingToDo: no model is live or indexed, or no train question has a passage that people judged relevant.
+        NothingToDo: no model is live or indexed, or no such question has a passage that people judged relevant.
     """
     from retriever.hybrid import DEPTH, fit_mix
 
     with workspace.sessions.read() as session:
         model = registry.get_live(session)
-        rows = hybrid_queries.list_train_judgements(session, criterion=criterion)
+        trained_on = [] if model is None else label_sets_of(session, [model.id])
+        rows = hybrid_queries.list_mix_judgements(session, criterion=criterion, trained_on=trained_on)
     if model is None:
         raise NothingToDo("no model is live", user_message="The passages are not indexed yet. Run: relabel pool")
     relevant_from = workspace.settings.relevant_from
@@ -71,8 +76,9 @@ def fit(workspace: Workspace, *, criterion: Criterion = Criterion.RELEVANCE) -> 
         texts[query_id] = text
     if not any(grade >= relevant_from for judged in qrels.values() for grade in judged.values()):
         raise NothingToDo(
-            f"no train question has a passage that people graded {relevant_from} or more",
-            user_message="Nothing to fit on: no train question has a passage that people judged relevant. Review some.",
+            f"no question beside those model {model.id} was trained on has a passage graded {relevant_from} or more",
+            user_message="Nothing to fit on: people judged no passage relevant to a calibrate question, nor to a train "
+            "question that the live model was not trained on. Until then ranks are fused. Review calibrate questions.",
         )
     dense = open_retriever(workspace, model)
     asked = list(texts.values())

@@ -86,7 +86,7 @@ class JudgeFirst(Base):
 
 
 class HybridMix(Base):
-    """How a model's cosines and BM25 are mixed into one score, fitted on human judgements of train queries."""
+    """How a model's cosines and BM25 are mixed into one score, fitted on human judgements of queries not trained on."""
 
     __tablename__ = "hybrid_mix"
 

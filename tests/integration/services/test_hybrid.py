@@ -1,4 +1,4 @@
-"""Hybrid search of a small corpus with the real model: fitted on judged train questions, kept, used, on screen too."""
+"""Hybrid search of a small corpus with the real model: fitted on judged questions, kept, used, on screen too."""
 
 from __future__ import annotations
 
@@ -17,14 +17,15 @@ from app.bootstrap import Workspace, open_with
 from app.cli import cli
 from app.config import settings_from
 from app.errors import InputInvalid, NothingToDo
-from app.services import hybrid, search
+from app.services import hybrid, promotion, search
 from app.services.importing import NewJudgement, NewQuery, import_judgements, import_queries
 from app.services.indexing import ensure_dense_index, ensure_live_model
-from builders import TOPICS, add_corpus, passage_ids
+from builders import N_TRAIN, TOPICS, add_corpus, passage_ids, query_id
 from db.enums import Split
 from db.models.retraining import HybridMix
 from db.queries import hybrid as hybrid_queries
 from db.queries.registry import get_live
+from trained import Trained
 
 MAIN = Path(__file__).parents[3] / "app" / "main.py"
 
@@ -62,7 +63,7 @@ def test_nothing_is_fitted_before_anybody_judged(workspace: Workspace) -> None:
     assert hybrid.get_fitted(workspace) is None
 
 
-def test_a_mix_is_fitted_on_judged_train_questions_and_kept(searched: Workspace) -> None:
+def test_a_mix_is_fitted_on_judged_questions_and_kept(searched: Workspace) -> None:
     """Figures without their number of questions and judgements mean nothing, and a fit that is lost is done twice."""
     view = hybrid.fit(searched)
     assert (view.n_queries, view.n_judgements, view.criterion) == (40, 40, Criterion.RELEVANCE)
@@ -77,9 +78,30 @@ def test_held_out_questions_never_enter_a_mix(searched: Workspace) -> None:
     held_out = [NewJudgement(f"q-{topic.name}", passage_ids(topic)[0], 3) for topic in TOPICS[12:]]
     import_judgements(searched, held_out, source_name="own", person="Ada", max_grade=3)
     with searched.sessions.read() as session:
-        rows = hybrid_queries.list_train_judgements(session, criterion=Criterion.RELEVANCE)
+        rows = hybrid_queries.list_mix_judgements(session, criterion=Criterion.RELEVANCE, trained_on=[])
     assert len(rows) == 40
     assert not {query for query, *_ in rows} & {judgement.query_id for judgement in held_out}
+
+
+def test_what_the_live_model_was_trained_on_never_enters_its_mix(after: Workspace, trained: Trained) -> None:
+    """On what it learned by heart a model needs no words, and on every other question it lacks them."""
+    promotion.promote(after, model_id=trained.model_id, person="Ada", override_reason="a try")
+    learned = [NewJudgement(query_id(t), passage_ids(t)[0], 3) for t in TOPICS[:N_TRAIN]]
+    duplicate = NewQuery("again", f"{TOPICS[0].question}?", Split.TRAIN)  # of a question that was trained on
+    import_queries(after, [duplicate], source_name="own")
+    learned.append(NewJudgement("again", passage_ids(TOPICS[0])[0], 3))
+    import_judgements(after, learned, source_name="own", person="Ada", max_grade=3)
+    with pytest.raises(NothingToDo) as refused:
+        hybrid.fit(after)
+    assert "was not trained on. Until then ranks are fused" in refused.value.user_message
+    asked = [NewQuery("cal", TOPICS[1].partly, Split.CALIBRATE), NewQuery("new", TOPICS[2].partly, Split.TRAIN)]
+    import_queries(after, asked, source_name="own")
+    others = [NewJudgement(q.external_id, passage_ids(t)[1], 3) for q, t in zip(asked, TOPICS[1:3], strict=True)]
+    import_judgements(after, others, source_name="own", person="Ada", max_grade=3)
+    view = hybrid.fit(after)
+    assert (view.n_queries, view.n_judgements, view.dense_weight) == (2, 2, None)
+    promotion.rollback(after, person="Ada", reason="compare")
+    assert hybrid.fit(after).n_queries == 15, "the base model was trained on none of them"
 
 
 def test_hybrid_search_finds_the_exact_word_and_says_how_it_ranked(searched: Workspace) -> None:
@@ -122,7 +144,7 @@ def test_the_verbs_fit_a_mix_and_search_with_it(searched: Workspace) -> None:
     where = ["--workspace", str(searched.settings.workspace)]
     fitted = CliRunner().invoke(cli, ["hybrid", *where])
     assert fitted.exit_code == 0, fitted.output
-    assert "40 train questions, 40 human judgements" in fitted.output
+    assert "40 questions not trained on, 40 human judgements" in fitted.output
     found = CliRunner().invoke(cli, ["search", "peas in a pod", "--retriever", "hybrid", "--json", *where])
     assert found.exit_code == 0, found.output
     assert json.loads(found.stdout)["retriever"] == "hybrid"
