@@ -28,7 +28,7 @@ from app.services.importing import (
     import_passages,
     import_queries,
 )
-from app.services.indexing import dense_system
+from app.services.indexing import index_name
 from db.enums import ModelStage, PromotionCause, Split
 from db.models import IndexVersion, LiveModel, ModelVersion, Pair, Passage, Promotion, Query
 from db.queries.registry import hash_corpus
@@ -336,7 +336,7 @@ def add_model(workspace: Workspace, name: str, *, base_id: int | None = None, li
         folder = workspace.settings.indexes / name
         folder.mkdir()
         index = IndexVersion(
-            system=dense_system(model),
+            system=index_name(model, max_length=workspace.settings.max_length, precision="f32"),
             corpus_hash=state,
             model_version_id=model.id,
             path=f"indexes/{name}",

@@ -19,9 +19,12 @@ from app.errors import SettingsInvalid
 from app.services.call_ledger import DatabaseLedger
 from app.services.charged_calls import charged_to_a_job
 from app.services.encoder_choice import MEASURED_FROM, EncoderChoice, list_choices
+from app.services.indexing import describe_missing_index, find_index
 from app.services.judge_knowledge import get_capabilities, store_capabilities
 from app.services.passage_vectors import list_dropable, vectors_folder
 from app.services.runs import is_worker_alive
+from db.queries.corpus_state import read_state
+from db.queries.registry import get_live
 from db.session import current_revision
 from retriever.vector_cache import list_caches
 
@@ -59,6 +62,7 @@ def examine(workspace: Workspace) -> tuple[Check, ...]:
         _database,
         _model,
         _encoder,
+        _index,
         _vectors,
         _disk,
         _worker,
@@ -164,6 +168,19 @@ def _choice_in_words(choice: EncoderChoice) -> str:
     if choice.fell_back:
         words += f"; torch encoded instead {choice.fell_back} times: {choice.reason}"
     return words
+
+
+def _index(workspace: Workspace) -> Check:
+    """Whether the live model can search the passages as they are, encoded as the settings say."""
+    with workspace.sessions.read() as session:
+        live, state = get_live(session), read_state(session)
+        index = None if live is None else find_index(workspace, session, live, state=state.hash)
+    if live is None or not state.n:
+        return Check("index", None, "nothing indexed yet")
+    if index is None:
+        return Check("index", None, describe_missing_index(workspace, live, state=state.hash))
+    length = workspace.settings.max_length
+    return Check("index", True, f"{index.n_passages:,} passages, {length} tokens of each, {index.kind}")
 
 
 def _vectors(workspace: Workspace) -> Check:

@@ -16,9 +16,9 @@ from annotator.types import Criterion
 from app.bootstrap import Workspace
 from app.errors import NothingToDo
 from app.services.evaluation_views import evaluation_view, largest_changes
-from app.services.indexing import Progress, corpus_hash
+from app.services.indexing import Progress
 from app.services.regression import outcome_of, rank_of
-from app.services.retrievers import open_retriever
+from app.services.retrievers import Retriever, open_together
 from app.services.views import EvaluationView
 from db.enums import Split
 from db.models import Evaluation, ModelVersion
@@ -26,7 +26,7 @@ from db.queries import training as training_queries
 from db.queries.evaluating import count_trained_labels, last_revocation
 from db.queries.registry import get_live, get_model_or_raise, lock_live
 from db.queries.regression import CheckRecord, list_checks
-from retriever.types import Comparison, Difference, GateVerdict, Hit, QueryMeasures
+from retriever.types import Comparison, Difference, GateVerdict, Hit, QueryMeasures, RegressionOutcome
 from retriever.types import Evaluation as Measured
 
 DEPTH = 100
@@ -67,27 +67,26 @@ def run_evaluation(
         NothingToDo: nobody has judged a relevant passage of this split yet.
     """
     from retriever.evaluation import compare, evaluate
-    from retriever.gate import decide
     from retriever.slices import by_length, by_relevant, by_training_labels, seen_queries
 
     relevant_from = workspace.settings.relevant_from
-    state = corpus_hash(workspace)  # before anything is searched: what comes in meanwhile makes the pass lapse
     judged = _judged(workspace, split=split, criterion=criterion, label_set_ids=label_set_ids or [])
     qrels, texts, checks = judged.qrels, judged.texts, judged.checks
     seen = seen_queries(qrels, judged.positives, relevant_from=relevant_from)
 
-    def rank(version: ModelVersion) -> dict[str, list[Hit]]:
-        retriever = open_retriever(workspace, version, build=True, progress=progress, should_cancel=should_cancel)
+    versions = [model] if baseline is None else [model, baseline]
+    retrievers = open_together(workspace, versions, progress=progress, should_cancel=should_cancel)
+
+    def rank(retriever: Retriever) -> dict[str, list[Hit]]:
         wanted = {**{check.query_key: check.query for check in checks}, **texts}
         return dict(zip(wanted, retriever.search(list(wanted.values()), DEPTH), strict=True))
 
-    found = rank(model)
+    found = rank(retrievers[0])
     measured = evaluate(found, qrels, relevant_from=relevant_from)
     before: dict[str, list[Hit]] | None = None
     comparison: Comparison | None = None
-    verdict: GateVerdict | None = None
     if baseline is not None:
-        before = rank(baseline)
+        before = rank(retrievers[1])
         comparison = compare(
             evaluate(before, qrels, relevant_from=relevant_from),
             measured,
@@ -114,46 +113,61 @@ def run_evaluation(
         )
         for entry, old in _side_by_side(measured, comparison)
     ]
-    with workspace.sessions.begin() as session:
-        lock_live(session)  # one at a time from here: two evaluations must not take the same look
-        looks = training_queries.count_looks(session, split=split, criterion=criterion)
-        if comparison is not None:
-            verdict = decide(
-                comparison,
-                rule=workspace.settings.gate_rule,
-                margin=workspace.settings.gate_margin,
-                looks=looks,
-                regression=outcome_of(results),
+    outcome = outcome_of(results)
+    while True:
+        with workspace.sessions.read() as session:
+            looks = training_queries.count_looks(session, split=split, criterion=criterion)
+        # Far down in the tail this takes a quarter of a minute: too long for a transaction that others wait for.
+        verdict = None if comparison is None else _verdict(workspace, comparison, looks=looks, regression=outcome)
+        with workspace.sessions.begin() as session:
+            lock_live(session)  # one at a time from here: two evaluations must not take the same look
+            if looks != training_queries.count_looks(session, split=split, criterion=criterion):
+                continue
+            run = training_queries.get_run_of_model(session, model.id)
+            row = Evaluation(
+                model_version_id=model.id,
+                baseline_model_id=None if baseline is None else baseline.id,
+                label_set_id=None if run is None else run.label_set_id,
+                split=split,
+                criterion=criterion,
+                qrels_hash=_hash_qrels(qrels),
+                look=looks + (baseline is not None),
+                n_queries=measured.n_queries,
+                n_judgements=measured.n_judgements,
+                measures={**measured.measures, "unjudged@10": measured.unjudged_at_10},
+                comparison={
+                    **({} if comparison is None else _store_comparison(comparison)),
+                    "changes": largest_changes(per_query),
+                    "n_to_judge": sum(len(entry["to_judge"]) for entry in per_query),
+                    "regression": results,
+                    "rests_on": {
+                        "corpus": retrievers[0].state,
+                        "max_length": workspace.settings.max_length,
+                        "last_revocation": judged.last_revocation,
+                    },
+                },
+                per_query=per_query,
+                gate_passed=None if verdict is None else verdict.passed,
+                gate_reasons=[] if verdict is None else list(verdict.reasons),
+                created_at=workspace.now(),
             )
-        run = training_queries.get_run_of_model(session, model.id)
-        row = Evaluation(
-            model_version_id=model.id,
-            baseline_model_id=None if baseline is None else baseline.id,
-            label_set_id=None if run is None else run.label_set_id,
-            split=split,
-            criterion=criterion,
-            qrels_hash=_hash_qrels(qrels),
-            look=looks + (baseline is not None),
-            n_queries=measured.n_queries,
-            n_judgements=measured.n_judgements,
-            measures={**measured.measures, "unjudged@10": measured.unjudged_at_10},
-            comparison={
-                **({} if comparison is None else _store_comparison(comparison)),
-                "changes": largest_changes(per_query),
-                "n_to_judge": sum(len(entry["to_judge"]) for entry in per_query),
-                "regression": results,
-                "rests_on": {"corpus": state, "last_revocation": judged.last_revocation},
-            },
-            per_query=per_query,
-            gate_passed=None if verdict is None else verdict.passed,
-            gate_reasons=[] if verdict is None else list(verdict.reasons),
-            created_at=workspace.now(),
-        )
-        session.add(row)
-        session.flush()
-        if on_record is not None:
-            on_record(session, row)
-        return row.id
+            session.add(row)
+            session.flush()
+            if on_record is not None:
+                on_record(session, row)
+            return row.id
+
+
+def _verdict(workspace: Workspace, comparison: Comparison, *, looks: int, regression: RegressionOutcome) -> GateVerdict:
+    from retriever.gate import decide
+
+    return decide(
+        comparison,
+        rule=workspace.settings.gate_rule,
+        margin=workspace.settings.gate_margin,
+        looks=looks,
+        regression=regression,
+    )
 
 
 def _judged(workspace: Workspace, *, split: Split, criterion: Criterion, label_set_ids: list[int]) -> _Judged:

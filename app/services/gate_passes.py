@@ -14,11 +14,18 @@ from db.queries.regression import list_checks
 
 
 def why_refused(
-    session: Session, evaluation: Evaluation | None, *, live: ModelVersion | None, criterion: Criterion, state: str
+    session: Session,
+    evaluation: Evaluation | None,
+    *,
+    live: ModelVersion | None,
+    criterion: Criterion,
+    state: str,
+    max_length: int,
 ) -> str:
     """Why the gate does not let a model pass by its newest comparison, empty if it does.
 
     criterion: that of the model's labels, which alone it is let through by. state: the hash of the corpus now.
+    max_length: tokens that are read of a passage now.
     """
     if evaluation is None:
         return f"This model was never compared on what people judged of {criterion} on held-out questions."
@@ -31,7 +38,7 @@ def why_refused(
     if pinned:
         since = f"{pinned} regression check was" if pinned == 1 else f"{pinned} regression checks were"
         return f"{since} pinned after this model was compared; evaluate it again."
-    return _other_judgements(session, evaluation) or _other_corpus(evaluation, state)
+    return _other_judgements(session, evaluation) or _other_vectors(evaluation, state=state, max_length=max_length)
 
 
 def _other_judgements(session: Session, evaluation: Evaluation) -> str:
@@ -54,8 +61,11 @@ def _other_judgements(session: Session, evaluation: Evaluation) -> str:
     )
 
 
-def _other_corpus(evaluation: Evaluation, state: str) -> str:
-    measured = evaluation.comparison.get("rests_on", {}).get("corpus")
-    if measured in (None, state):
-        return ""
-    return "The passages changed after this model was compared; evaluate it again over those there are now."
+def _other_vectors(evaluation: Evaluation, *, state: str, max_length: int) -> str:
+    rests_on = evaluation.comparison.get("rests_on", {})
+    if rests_on.get("corpus", state) != state:
+        return "The passages changed after this model was compared; evaluate it again over those there are now."
+    read = rests_on.get("max_length", max_length)
+    if read != max_length:
+        return f"This model was compared at {read} tokens, and max_length is {max_length} now; evaluate it again."
+    return ""

@@ -12,15 +12,37 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from app.bootstrap import Workspace
-from app.errors import NothingToDo
+from app.services.corpus_states import corpus_hash, keep_corpus_hash
 from app.services.index_queries import train_questions
 from app.services.passage_vectors import CorpusChanged, encode_passages
 from db.enums import ModelKind, ModelStage, PromotionCause
 from db.models import IndexVersion, LiveModel, ModelVersion, Promotion
 from db.queries import registry
+from retriever.encoding.backend import Precision, precision_of
 
 Progress = Callable[[int, int], None]
 BM25 = "bm25"
+UNNAMED_LENGTH = 256
+"""Tokens that were read of a passage where an index's name does not say it: the setting's default, ever since."""
+
+__all__ = [
+    "BM25",
+    "FinishedIndex",
+    "Progress",
+    "corpus_hash",
+    "dense_system",
+    "describe_missing_index",
+    "encoder_model",
+    "ensure_bm25_index",
+    "ensure_dense_index",
+    "ensure_index_of_now",
+    "ensure_live_model",
+    "find_index",
+    "index_name",
+    "index_names",
+    "model_path",
+    "register_model",
+]
 
 
 def dense_system(model: ModelVersion) -> str:
@@ -35,12 +57,50 @@ def encoder_model(session: Session, model: ModelVersion) -> ModelVersion:
     return registry.get_model_or_raise(session, model.encoder_id)
 
 
-def index_system(session: Session, model: ModelVersion) -> str:
-    """The name of the index that a model searches: its own, or its encoder's for an adapter.
+def index_name(encoder: ModelVersion, *, max_length: int, precision: Precision) -> str:
+    """The name of an index of a full model's vectors: "dense:0123456789ab", "dense:0123456789ab@128+bf16".
 
-    Rankings are kept under `dense_system(model)`: an adapter ranks the same vectors differently.
+    It says how many tokens of a passage were read, unless UNNAMED_LENGTH, and whether in bf16: a query is read at the
+    length that is set now, and vectors of another length must never answer it.
     """
-    return dense_system(encoder_model(session, model))
+    length = "" if max_length == UNNAMED_LENGTH else f"@{max_length}"
+    return dense_system(encoder) + length + ("+bf16" if precision == "bf16" else "")
+
+
+def index_names(workspace: Workspace, session: Session, model: ModelVersion) -> tuple[str, ...]:
+    """The names of the indexes that a model may search with the settings as they are, the most exact first.
+
+    They are its own, or its encoder's for an adapter. bf16 vectors will not do where a float32 backend is asked for.
+    Rankings are kept under `dense_system(model)` instead: an adapter ranks the same vectors differently.
+    """
+    encoder, backend = encoder_model(session, model), workspace.settings.encoder_backend
+    precisions: tuple[Precision, ...] = ("f32", "bf16")
+    if backend != "auto" and precision_of(backend) == "f32":
+        precisions = ("f32",)
+    return tuple(
+        index_name(encoder, max_length=workspace.settings.max_length, precision=precision) for precision in precisions
+    )
+
+
+def find_index(workspace: Workspace, session: Session, model: ModelVersion, *, state: str) -> IndexVersion | None:
+    """The finished index that a model version searches over that state of the corpus, its folder there, or None."""
+    return _find(workspace, session, index_names(workspace, session, model), state=state)
+
+
+def describe_missing_index(workspace: Workspace, model: ModelVersion, *, state: str) -> str:
+    """Why a model has nothing to search over that state of the corpus, and what to do, in words."""
+    with workspace.sessions.read() as session:
+        other = registry.list_indexes(session, model_id=encoder_model(session, model).id, corpus_hash=state)
+    if not other:
+        return "The passages are not indexed yet. Run: relabel pool"
+    system = other[0].system
+    length = system.partition("@")[2].partition("+")[0] or str(UNNAMED_LENGTH)
+    how = " in bf16" if system.endswith("+bf16") and length == str(workspace.settings.max_length) else ""
+    wanted = "encoder_backend asks for float32" if how else f"max_length is {workspace.settings.max_length}"
+    return (
+        f"The passages were encoded at {length} tokens{how}, and {wanted} now: they have to be encoded anew. "
+        "Run: relabel pool"
+    )
 
 
 def register_model(
@@ -136,30 +196,31 @@ def ensure_live_model(workspace: Workspace) -> ModelVersion:
     return model
 
 
-def corpus_hash(workspace: Workspace) -> str:
-    """The hash of the corpus as it is now.
+@dataclass(frozen=True, slots=True)
+class FinishedIndex:
+    """The folder of a complete index, and the state of the corpus that it covers."""
 
-    Raises:
-        NothingToDo: there is no passage yet.
+    path: Path
+    state: str
+
+
+def ensure_bm25_index(workspace: Workspace, *, state: str | None = None) -> Path:
+    """The folder of the BM25 index over the corpus as it is now, built if need be.
+
+    state: the corpus's, where the caller has just read it; an index of that state will do.
     """
-    with workspace.sessions.read() as session:
-        value, n = registry.hash_corpus(session)
-    if n == 0:
-        raise NothingToDo("there are no passages yet", user_message="Import passages first: relabel import PATH")
-    return value
-
-
-def ensure_bm25_index(workspace: Workspace) -> Path:
-    """The folder of the BM25 index over the corpus as it is now, built if need be."""
     from retriever.bm25 import BM25Index
     from retriever.types import Passage
 
     def build(folder: Path) -> _Built:
         with workspace.sessions.read() as session:
             passages = (Passage(*row) for row in registry.stream_passages(session))
-            return _Built(BM25Index.build(folder, passages).n, BM25)
+            return _Built(BM25, BM25Index.build(folder, passages).n, BM25)
 
-    return _ensure_index(workspace, system=BM25, model_id=None, build=build)
+    def names(session: Session) -> tuple[str, ...]:
+        return (BM25,)
+
+    return _ensure_index(workspace, names=names, model_id=None, build=build, state=state).path
 
 
 def ensure_dense_index(
@@ -169,11 +230,23 @@ def ensure_dense_index(
     progress: Progress | None = None,
     should_cancel: Callable[[], bool] | None = None,
 ) -> Path:
-    """The folder of the vector index that the model searches over the corpus as it is now, built if need be.
+    """The folder of `ensure_index_of_now`."""
+    return ensure_index_of_now(workspace, model, progress=progress, should_cancel=should_cancel).path
+
+
+def ensure_index_of_now(
+    workspace: Workspace,
+    model: ModelVersion,
+    *,
+    progress: Progress | None = None,
+    should_cancel: Callable[[], bool] | None = None,
+) -> FinishedIndex:
+    """The vector index that the model searches over the corpus as it is now, built if need be.
 
     An adapter searches its encoder's.
 
     Raises:
+        NothingToDo: there is no passage yet.
         EncodingCancelled: `should_cancel` said so; the index is not there, the vectors made so far are kept.
     """
     from retriever.dense_index import DenseIndex
@@ -182,8 +255,10 @@ def ensure_dense_index(
     with workspace.sessions.read() as session:
         model = encoder_model(session, model)
 
+    length = workspace.settings.max_length
+
     def load() -> Encoder:
-        return Encoder.load(model_path(workspace, model), max_length=workspace.settings.max_length)
+        return Encoder.load(model_path(workspace, model), max_length=length)
 
     def build(folder: Path) -> _Built:
         passages = encode_passages(workspace, model, load=load, progress=progress, should_cancel=should_cancel)
@@ -193,37 +268,51 @@ def ensure_dense_index(
             passages.ids,
             passages.chunks(),
             model.dim,
-            source=model.hash,
+            source=f"{model.hash}@{length}",
             kind=kind,
             queries=lambda: train_questions(workspace, load),
         )
-        return _Built(index.n, index.kind, index.recall)
+        name = index_name(model, max_length=length, precision=passages.precision)
+        return _Built(name, index.n, index.kind, index.recall)
 
-    return _ensure_index(workspace, system=dense_system(model), model_id=model.id, build=build)
+    def names(session: Session) -> tuple[str, ...]:
+        return index_names(workspace, session, model)
+
+    return _ensure_index(workspace, names=names, model_id=model.id, build=build)
 
 
 @dataclass(frozen=True, slots=True)
 class _Built:
-    """What is recorded of an index: passages, kind, and recall@10 against exact search, None where it is exact."""
+    """What is recorded of an index; recall: recall@10 against exact search, None where search is exact."""
 
+    system: str
     n: int
     kind: str
     recall: float | None = None
 
 
-def _ensure_index(workspace: Workspace, *, system: str, model_id: int | None, build: Callable[[Path], _Built]) -> Path:
+def _ensure_index(
+    workspace: Workspace,
+    *,
+    names: Callable[[Session], tuple[str, ...]],
+    model_id: int | None,
+    build: Callable[[Path], _Built],
+    state: str | None = None,
+) -> FinishedIndex:
     from retriever.model_store import commit_directory
 
     while True:
-        state = corpus_hash(workspace)
+        state = corpus_hash(workspace) if state is None else state
         with workspace.sessions.read() as session:
-            known = registry.get_index(session, system=system, corpus_hash=state)
-        if known is not None and (workspace.settings.workspace / known.path).is_dir():
-            return workspace.settings.workspace / known.path
+            known = _find(workspace, session, names(session), state=state)
+        if known is not None:
+            return FinishedIndex(workspace.settings.workspace / known.path, state)
+        keep_corpus_hash(workspace)
         staging = Path(tempfile.mkdtemp(prefix=".index-", dir=workspace.settings.indexes))
+        before, state = state, None
         try:
             built = build(staging)
-            if corpus_hash(workspace) != state:
+            if corpus_hash(workspace) != before:
                 continue  # an import came in between: nobody knows which passages the index holds
             _, path = commit_directory(staging, workspace.settings.indexes)
         except CorpusChanged:
@@ -231,13 +320,21 @@ def _ensure_index(workspace: Workspace, *, system: str, model_id: int | None, bu
         finally:
             shutil.rmtree(staging, ignore_errors=True)
         with workspace.sessions.begin() as session:
-            row = registry.get_index(session, system=system, corpus_hash=state)
+            row = registry.get_index(session, system=built.system, corpus_hash=before)
             if row is None:
                 row = IndexVersion(
-                    system=system, corpus_hash=state, model_version_id=model_id, created_at=workspace.now()
+                    system=built.system, corpus_hash=before, model_version_id=model_id, created_at=workspace.now()
                 )
                 session.add(row)
             # A row whose folder was lost gets the new folder: the same passages need not give the same bytes.
             row.path, row.n_passages = str(path.relative_to(workspace.settings.workspace)), built.n
             row.kind, row.recall = built.kind, built.recall
-        return path
+        return FinishedIndex(path, before)
+
+
+def _find(workspace: Workspace, session: Session, names: tuple[str, ...], *, state: str) -> IndexVersion | None:
+    for name in names:
+        row = registry.get_index(session, system=name, corpus_hash=state)
+        if row is not None and (workspace.settings.workspace / row.path).is_dir():
+            return row
+    return None

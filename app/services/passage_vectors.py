@@ -16,7 +16,7 @@ from app.services.encoder_choice import MEASURED_FROM, SAMPLE, choose_backend, c
 from db.enums import ModelStage
 from db.models import ModelVersion
 from db.queries import passages_to_encode
-from retriever.encoding.backend import precision_of
+from retriever.encoding.backend import Precision, precision_of
 from retriever.vector_cache import KEY_BYTES, CacheOwner, Keys, StoredVectors, VectorCache, drop_cache, list_caches
 
 if TYPE_CHECKING:
@@ -32,10 +32,14 @@ class CorpusChanged(Exception):
 
 @dataclass(frozen=True, slots=True)
 class PassageVectors:
-    """Every passage's id from outside and vector, in the corpus's order; `n_encoded` of them were new."""
+    """Every passage's id from outside and vector, in the corpus's order; `n_encoded` of them were new.
+
+    precision: as exact as this or more.
+    """
 
     ids: tuple[str, ...]
     n_encoded: int
+    precision: Precision
     _keys: Keys
     _cache: VectorCache
 
@@ -93,7 +97,7 @@ def encode_passages(
         if encoder.backend != wanted and not encoder.use(wanted):
             count_fall_back(workspace, model, asked=wanted, reason=encoder.refusal or "")
         _encode_missing(workspace, encoder, cache, keys, rows, missing, progress=progress, should_cancel=should_cancel)
-    return PassageVectors(tuple(ids), len(missing), keys, cache)
+    return PassageVectors(tuple(ids), len(missing), owner.precision, keys, cache)
 
 
 def _encode_missing(

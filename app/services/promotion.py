@@ -8,14 +8,14 @@ from sqlalchemy.orm import Session
 from app.bootstrap import Workspace
 from app.errors import NotAllowed, NothingToDo
 from app.services.gate_passes import why_refused
-from app.services.indexing import corpus_hash, index_system
+from app.services.indexing import corpus_hash, find_index
 from app.services.models import model_view
 from app.services.refusals import require_owner
 from app.services.views import ModelView, PromotionView
 from db.enums import ModelStage, PromotionCause, Split
 from db.models import Evaluation, LiveModel, ModelVersion, Person, Promotion
 from db.queries.people import person_named
-from db.queries.registry import get_index, get_live, get_model_or_raise, lock_live
+from db.queries.registry import get_live, get_model_or_raise, lock_live
 from db.queries.self_labels import suspend_self_labels
 from db.queries.training import criterion_of_model, latest_evaluation
 
@@ -51,7 +51,14 @@ def promote(workspace: Workspace, *, model_id: int, person: str, override_reason
             raise NothingToDo(f"{model.name} is live already")
         criterion = criterion_of_model(session, model.id)
         evaluation = latest_evaluation(session, model_id=model.id, split=Split.HELD_OUT, criterion=criterion)
-        refused = why_refused(session, evaluation, live=live, criterion=criterion, state=state)
+        refused = why_refused(
+            session,
+            evaluation,
+            live=live,
+            criterion=criterion,
+            state=state,
+            max_length=workspace.settings.max_length,
+        )
         passed = not refused
         reason = " ".join((override_reason or "").split())
         if refused and not reason:
@@ -85,7 +92,14 @@ def get_refusal(workspace: Workspace, *, model_id: int) -> str:
         model = get_model_or_raise(session, model_id)
         criterion = criterion_of_model(session, model.id)
         evaluation = latest_evaluation(session, model_id=model.id, split=Split.HELD_OUT, criterion=criterion)
-        return why_refused(session, evaluation, live=get_live(session), criterion=criterion, state=state)
+        return why_refused(
+            session,
+            evaluation,
+            live=get_live(session),
+            criterion=criterion,
+            state=state,
+            max_length=workspace.settings.max_length,
+        )
 
 
 def rollback(workspace: Workspace, *, person: str, reason: str) -> str:
@@ -144,12 +158,12 @@ def _switch(
     reason: str,
     evaluation: Evaluation | None,
 ) -> None:
-    index = get_index(session, system=index_system(session, model), corpus_hash=state)
-    if index is None or not (workspace.settings.workspace / index.path).is_dir():
+    index = find_index(workspace, session, model, state=state)
+    if index is None:
         raise NotAllowed(
             f"model {model.id} has no index over the corpus as it is now",
-            user_message="This model's index does not cover the present passages. Run: relabel evaluate --model "
-            + model.hash[:12],
+            user_message="This model's index does not cover the present passages with the present settings. "
+            "Run: relabel evaluate --model " + model.hash[:12],
         )
     now = workspace.now()
     row = session.get(LiveModel, 1)

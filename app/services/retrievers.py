@@ -12,14 +12,19 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sqlalchemy.orm import Session
-
 from app.bootstrap import Workspace
 from app.errors import NothingToDo
-from app.services.indexing import Progress, corpus_hash, encoder_model, ensure_dense_index, index_system, model_path
+from app.services.indexing import (
+    Progress,
+    corpus_hash,
+    describe_missing_index,
+    encoder_model,
+    ensure_index_of_now,
+    find_index,
+    model_path,
+)
 from db.enums import ModelKind
-from db.models import IndexVersion, ModelVersion
-from db.queries import registry
+from db.models import ModelVersion
 from retriever.types import Hit
 
 if TYPE_CHECKING:
@@ -30,15 +35,19 @@ if TYPE_CHECKING:
 
 _KEPT = 3
 
-__all__ = ["Retriever", "encoder_model", "index_row", "open_encoder", "open_index", "open_retriever"]
+__all__ = ["Retriever", "encoder_model", "open_encoder", "open_index", "open_retriever", "open_together"]
 
 
 @dataclass(frozen=True, slots=True)
 class Retriever:
-    """A model version ready to search: `encoder` and the complete `index` of the corpus as it was when opened."""
+    """A model version ready to search: `encoder` and the complete `index` of the corpus as it was when opened.
+
+    state: the hash of that corpus.
+    """
 
     encoder: Encoder
     index: DenseIndex
+    state: str
 
     def search(self, texts: Sequence[str], k: int) -> list[list[Hit]]:
         """For each query the k best passages, best first, scores are cosines.
@@ -60,11 +69,6 @@ def open_encoder(workspace: Workspace, model: ModelVersion) -> Encoder:
     return _encoder(model_path(workspace, encoder), workspace.settings.max_length, adapter)
 
 
-def index_row(session: Session, model: ModelVersion, *, state: str) -> IndexVersion | None:
-    """The finished index that a model version searches over that state of the corpus, or None."""
-    return registry.get_index(session, system=index_system(session, model), corpus_hash=state)
-
-
 def open_index(workspace: Workspace, model: ModelVersion, *, state: str | None = None) -> DenseIndex | None:
     """The index that a model version searches, complete over the corpus as it is now (or over `state`), or None.
 
@@ -74,10 +78,8 @@ def open_index(workspace: Workspace, model: ModelVersion, *, state: str | None =
     """
     state = corpus_hash(workspace) if state is None else state
     with workspace.sessions.read() as session:
-        row = index_row(session, model, state=state)
-    if row is None or not (workspace.settings.workspace / row.path).is_dir():
-        return None
-    return _index(workspace.settings.workspace / row.path)
+        row = find_index(workspace, session, model, state=state)
+    return None if row is None else _index(workspace.settings.workspace / row.path)
 
 
 def open_retriever(
@@ -96,17 +98,38 @@ def open_retriever(
         EncodingCancelled: `should_cancel` said so.
     """
     if build:
-        index: DenseIndex | None = _index(
-            ensure_dense_index(workspace, model, progress=progress, should_cancel=should_cancel)
-        )
-    else:
-        index = open_index(workspace, model)
+        found = ensure_index_of_now(workspace, model, progress=progress, should_cancel=should_cancel)
+        return Retriever(open_encoder(workspace, model), _index(found.path), found.state)
+    state = corpus_hash(workspace)
+    index = open_index(workspace, model, state=state)
     if index is None:
         raise NothingToDo(
             f"model {model.id} has no index over the corpus as it is now",
-            user_message="The passages are not indexed yet. Run: relabel pool",
+            user_message=describe_missing_index(workspace, model, state=state),
         )
-    return Retriever(open_encoder(workspace, model), index)
+    return Retriever(open_encoder(workspace, model), index, state)
+
+
+def open_together(
+    workspace: Workspace,
+    models: Sequence[ModelVersion],
+    *,
+    progress: Progress | None = None,
+    should_cancel: Callable[[], bool] | None = None,
+) -> list[Retriever]:
+    """Model versions to be compared, ready to search one and the same state of the corpus; indexes are made.
+
+    An import while one is encoded makes it begin again: passages that only one of them could find would decide.
+
+    Raises: as `open_retriever` with `build`.
+    """
+    while True:
+        opened = [
+            open_retriever(workspace, model, build=True, progress=progress, should_cancel=should_cancel)
+            for model in models
+        ]
+        if len({retriever.state for retriever in opened}) <= 1:
+            return opened
 
 
 @lru_cache(maxsize=_KEPT)

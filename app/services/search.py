@@ -10,7 +10,7 @@ from annotator.types import Criterion
 from app.bootstrap import Workspace
 from app.errors import InputInvalid, NothingToDo
 from app.services.hybrid import RETRIEVERS, describe_mix, mix_of, open_hybrid
-from app.services.indexing import corpus_hash
+from app.services.indexing import corpus_hash, describe_missing_index
 from app.services.retrievers import Retriever, open_encoder, open_index
 from app.services.views import SearchHit, SearchResult
 from db.models import ModelVersion, Passage
@@ -50,7 +50,11 @@ def search(
     if live is None or live_hits is None:
         raise NothingToDo(
             "the live model has no index over the corpus as it is now",
-            user_message="The passages are not indexed yet. Run: relabel pool",
+            user_message=(
+                "The passages are not indexed yet. Run: relabel pool"
+                if live is None
+                else describe_missing_index(workspace, live, state=state)
+            ),
         )
     other_hits = (
         None if candidate is None else _rank(workspace, candidate, question=question, k=k, state=state, hybrid=hybrid)
@@ -73,7 +77,7 @@ def _rank(
     index = open_index(workspace, model, state=state)
     if index is None:
         return None
-    dense = Retriever(open_encoder(workspace, model), index)
+    dense = Retriever(open_encoder(workspace, model), index, state)
     if hybrid is None:
         return dense.search([question], k)[0]
     return open_hybrid(workspace, model, dense, criterion=hybrid).search([question], k)[0]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
@@ -17,7 +18,7 @@ from db.queries.registry import hash_corpus
 from db.queries.workspace_values import get_value, lock_value, set_value
 
 _NAME = "corpus"
-_UNMARKED = {"changes": 0}
+_UNMARKED: dict[str, Any] = {"changes": 0}
 
 
 @dataclass(frozen=True, slots=True)

@@ -62,6 +62,16 @@ def get_index(session: Session, *, system: str, corpus_hash: str) -> IndexVersio
     )
 
 
+def list_indexes(session: Session, *, model_id: int, corpus_hash: str) -> list[IndexVersion]:
+    """Every index of a model's vectors over one state of the corpus, newest first, however it was encoded."""
+    rows = session.scalars(
+        sa.select(IndexVersion)
+        .where(IndexVersion.model_version_id == model_id, IndexVersion.corpus_hash == corpus_hash)
+        .order_by(IndexVersion.id.desc())
+    )
+    return list(rows)
+
+
 def hash_corpus(session: Session) -> tuple[str, int]:
     """The hash of all passages (ids and texts, in id order) and how many there are."""
     digest, n = hashlib.sha256(), 0

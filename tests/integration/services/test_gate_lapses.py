@@ -129,7 +129,7 @@ def test_a_revocation_while_the_models_were_searching_makes_the_pass_lapse_too(
     after: Workspace, trained: Trained, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Judgements are read, then two models search for minutes, and what was revoked meanwhile looks older."""
-    find = evaluating.open_retriever
+    find = evaluating.open_together
     told = []
 
     def revoked_meanwhile(*args: object, **options: object) -> object:
@@ -137,7 +137,7 @@ def test_a_revocation_while_the_models_were_searching_makes_the_pass_lapse_too(
             told.append(revoking.revoke(after, author=author(after, "Grace"), reason="a bot", person="Ada"))
         return find(*args, **options)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(evaluating, "open_retriever", revoked_meanwhile)
+    monkeypatch.setattr(evaluating, "open_together", revoked_meanwhile)
     evaluating.evaluate_model(after, model_id=trained.model_id)
     pass_gate(after)
     assert refusal(after, trained.model_id).startswith("Grace, ")

@@ -19,7 +19,7 @@ from app.services.indexing import (
     dense_system,
     ensure_dense_index,
     ensure_live_model,
-    index_system,
+    index_names,
     model_path,
     register_model,
 )
@@ -194,7 +194,7 @@ def test_an_adapter_searches_its_encoders_index_with_changed_queries(corpus: Wor
     assert ensure_dense_index(corpus, adapter, progress=counted) == path
     assert counted.total == 0
     with corpus.sessions.read() as session:
-        assert index_system(session, adapter) == index_system(session, model) == dense_system(model)
+        assert index_names(corpus, session, adapter) == index_names(corpus, session, model)
     assert dense_system(adapter) != dense_system(model)
     question = ["why does my sourdough not rise"]
     plain, adapted = (open_retriever(corpus, version).search(question, 60)[0] for version in (model, adapter))
