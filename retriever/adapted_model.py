@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import cast
 
 import torch
 from safetensors.torch import load_file
 from sentence_transformers import SentenceTransformer
-from sentence_transformers.base.modules import Dense, Normalize, Router
+from sentence_transformers.base.modules import Dense, Module, Normalize, Router
 from torch import nn
 
 from retriever.adapter import WEIGHTS_NAME, QueryAdapter
@@ -32,7 +33,7 @@ def save_adapted_model(encoder: Path, adapter: Path, target: Path) -> bool:
     weight = torch.eye(len(tensors["up"])) + tensors["up"] @ tensors["down"]
     dim = len(weight)
     turn = Dense(dim, dim, bias=False, activation_function=nn.Identity(), init_weight=weight)
-    shared = [*model.children(), Normalize()]
+    shared = [*(cast("Module", part) for part in model.children()), Normalize()]
     router = Router.for_query_document(
         query_modules=[*shared, turn, Normalize()], document_modules=shared, default_route="document"
     )
@@ -40,7 +41,7 @@ def save_adapted_model(encoder: Path, adapter: Path, target: Path) -> bool:
         whole = SentenceTransformer(
             modules=[router],
             device="cpu",
-            prompts=model.prompts,
+            prompts={name: text for name, text in model.prompts.items() if text is not None},
             default_prompt_name=model.default_prompt_name,
             similarity_fn_name="cosine",
         )

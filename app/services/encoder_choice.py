@@ -102,7 +102,7 @@ def choose_backend(
         measured_at=workspace.now().isoformat(timespec="seconds"),
         figures=tuple(BackendSpeed(**asdict(figure)) for figure in measured.figures),
     )
-    _change(workspace, lambda choices: choices | {_key(workspace, family): choice})
+    _change(workspace, lambda choices: {**choices, _key(workspace, family): choice})
     return choice.backend
 
 
@@ -132,10 +132,17 @@ def _key(workspace: Workspace, family: ModelVersion) -> str:
 def _machine() -> tuple[str, str]:
     """A short name of this machine and its libraries, and in words: another processor or version is measured anew."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    versions = [f"{name} {importlib.metadata.version(name)}" for name in ("torch", "openvino")]
+    versions = [f"{name} {_version(name)}" for name in ("torch", "openvino")]
     gpu = ["a GPU"] if Path("/proc/driver/nvidia").is_dir() else []
     words = ", ".join([_processor(), f"{cores} cores", *gpu, *versions])
     return hashlib.sha256(words.encode()).hexdigest()[:12], words
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:  # an installation may do without OpenVINO
+        return "none"
 
 
 def _processor() -> str:
