@@ -120,10 +120,15 @@ def _begin() -> None:
             state.get_workspace(),
             person=state.get_person(),
             criterion=state.get_criterion(),
-            overrides={"speed": str(state.value_of("train.speed") or state.get_workspace().settings.speed)},
+            overrides=_speed(),
         )
     except OURS as exc:
         state.leave_notice("train", sentence(exc), "refused")
+
+
+def _speed() -> dict[str, str]:
+    """The speed that is chosen; that of the settings where a run is shown in place of the choice."""
+    return {"speed": str(state.value_of("train.speed") or state.get_workspace().settings.speed)}
 
 
 def watch(run_id: int) -> None:
@@ -198,9 +203,9 @@ def _rounds() -> None:
     if found is None:
         st.caption(
             "A round searches every question with the live model, has the judge label what is new, waits for audits, "
-            "retrains, and says whether more audits would pay."
+            "retrains at the speed chosen above, and says what the round gained per 100 audits."
         )
-        st.button("Next round", key="train.round.start", on_click=_begin_round)
+        st.button("Next round", key="train.round.start", on_click=_begin_round, args=(True,))
     else:
         with st.container(border=True):
             _open_round(found)
@@ -283,9 +288,15 @@ def _cap(plan: LabelPlan) -> None:
         )
 
 
-def _begin_round() -> None:
+def _begin_round(new: bool = False) -> None:
+    """Asks for the next round at the chosen speed; one that goes on keeps the speed it was begun with."""
     try:
-        rounds.start(state.get_workspace(), person=state.get_person(), criterion=state.get_criterion())
+        rounds.start(
+            state.get_workspace(),
+            person=state.get_person(),
+            criterion=state.get_criterion(),
+            overrides=_speed() if new else None,
+        )
     except OURS as exc:
         state.leave_notice("train", sentence(exc), "refused")
 

@@ -139,6 +139,28 @@ def test_each_speed_says_what_it_changes_and_the_chosen_one_is_trained(app, smal
     assert (run.status, run.speed) == (RunStatus.QUEUED, ModelKind.FULL)
 
 
+def test_the_next_round_retrains_at_the_chosen_speed_and_one_that_goes_on_keeps_its_own(app, small: Workspace) -> None:
+    """Somebody chooses the full training, turns a round, and weeks of audits go into an adapter."""
+    add_run(small, RunStatus.DONE)
+    with small.sessions.begin() as session:
+        model = session.scalars(sa.select(models.ModelVersion)).one()
+        session.add(models.LiveModel(id=1, model_version_id=model.id, changed_at=NOW))
+    screen = app("train")
+    screen.radio(key="train.speed").set_value(ModelKind.FULL).run()
+    screen.button(key="train.round.start").click().run()
+    assert not screen.exception
+    with small.sessions.begin() as session:
+        row = session.scalars(sa.select(models.TrainingRound)).one()
+        assert row.settings["overrides"] == {"speed": "full"}
+        row.status = RoundStatus.FAILED
+    screen = app("train")
+    screen.radio(key="train.speed").set_value(ModelKind.ADAPTER).run()
+    screen.button(key="train.round.again").click().run()
+    with small.sessions.read() as session:
+        row = session.scalars(sa.select(models.TrainingRound)).one()
+        assert (row.status, row.settings["overrides"]) == (RoundStatus.RUNNING, {"speed": "full"})
+
+
 def test_a_round_that_waits_says_for_what_and_retrains_on_a_click(app, small: Workspace) -> None:
     """Reviewers do not know that the machine waits for them, and nobody knows how to go on."""
     round_id = add_round(small, RoundStatus.WAITING, progress={"pooled": POOLED, "labelled": LABELLED})
