@@ -13,6 +13,7 @@ from annotator.judges.chat import ChatModel, ChatRequest
 from annotator.types import JudgeIdentity, JudgeRequest
 from app.bootstrap import Workspace, judge_host, make_judge
 from app.services import label_jobs
+from app.services.dense_systems import list_dense_systems
 from app.services.judge_knowledge import known_to
 from app.services.label_views import LabelPlan, RenderedMessage
 from app.services.labelling import count_to_ask, request_of, sample_to_ask
@@ -63,7 +64,8 @@ def plan(
         job.spec = {"only_failed": only_failed, "even_final": even_final}
         n_pairs = count_to_ask(session, job)
         pairs = sample_to_ask(session, job, limit=SAMPLE_PAIRS)
-        calls = _calls(judge, [request_of(pair) for pair in pairs])
+        systems = list_dense_systems(session)
+        calls = _calls(judge, [request_of(pair, systems=systems) for pair in pairs])
         keys = {model.key_of(request) for model, request in calls.asked}
         stored = len(spending.stored_replies(session, keys)) if keys else 0
         history = spending.call_history(session, judge_id=job.judge_id)

@@ -6,7 +6,7 @@ Jobs (asked for, followed, cancelled, paid for) are in `label_jobs`; deciding on
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, aclosing
 from dataclasses import dataclass
 from functools import partial
@@ -18,6 +18,7 @@ from annotator.judges.base import Judge
 from annotator.types import JudgeFailure, JudgeRequest, Proposal, RetrievalSignals
 from app.bootstrap import Workspace
 from app.services.call_ledger import DatabaseLedger
+from app.services.dense_systems import list_dense_systems, speaking_system
 from app.services.held_jobs import close_after_error, held, here_id
 from app.services.indexing import BM25, Progress
 from app.services.refusals import refuse_revoked_judge
@@ -178,11 +179,25 @@ def label_chunk(
         job = session.get_one(LabelJob, job_id)
         row = session.get_one(JudgeRow, job.judge_id)
         pairs = sample_to_ask(session, job, limit=limit)
+        systems = list_dense_systems(session)
     if whole_queries:
         pairs = _whole_queries(pairs, limit=limit)
     before = tally.results
     if pairs:
-        asyncio.run(_label_pairs(workspace, judge, pairs, row=row, job_id=job_id, tally=tally, stop=should_cancel))
+        requests = [request_of(pair, systems=systems) for pair in pairs]
+        definitions = {pair.pair_id: pair.definition_id for pair in pairs}
+        asyncio.run(
+            _label_pairs(
+                workspace,
+                judge,
+                requests,
+                row=row,
+                job_id=job_id,
+                definitions=definitions,
+                tally=tally,
+                stop=should_cancel,
+            )
+        )
     return len(pairs) > 0 and tally.results > before
 
 
@@ -196,14 +211,14 @@ def _whole_queries(pairs: list[UnlabelledPair], *, limit: int) -> list[Unlabelle
 async def _label_pairs(
     workspace: Workspace,
     judge: Judge,
-    pairs: list[UnlabelledPair],
+    requests: list[JudgeRequest],
     *,
     row: JudgeRow,
     job_id: int,
+    definitions: dict[int, int | None],
     tally: Tally,
     stop: Callable[[], bool] | None,
 ) -> None:
-    definitions = {pair.pair_id: pair.definition_id for pair in pairs}
     batch: list[Proposal | JudgeFailure] = []
     clock = asyncio.get_running_loop().time
     stored_at = clock()
@@ -218,7 +233,7 @@ async def _label_pairs(
         tally.add(results)
         return stop is None or not await asyncio.to_thread(stop)
 
-    results = cast("Any", judge.judge([request_of(pair) for pair in pairs]))
+    results = cast("Any", judge.judge(requests))
     async with aclosing(results):
         try:
             async for result in results:
@@ -257,9 +272,9 @@ def store_results(
         label_queries.count_results(session, job_id, done=len(proposals), failed=len(failures), now=now)
 
 
-def request_of(pair: UnlabelledPair) -> JudgeRequest:
-    """The pair as a judge is shown it."""
-    dense = next((system for system in pair.hits if system != BM25), None)
+def request_of(pair: UnlabelledPair, *, systems: Sequence[str] = ()) -> JudgeRequest:
+    """The pair as a judge is shown it; systems: `list_dense_systems`, of which one speaks for what found the pair."""
+    dense = speaking_system(pair.hits, systems)
     dense_rank, dense_score = pair.hits[dense] if dense is not None else (None, None)
     bm25_rank, bm25_score = pair.hits.get(BM25, (None, None))
     return JudgeRequest(
