@@ -84,7 +84,7 @@ def fit(workspace: Workspace, *, criterion: Criterion = Criterion.RELEVANCE) -> 
     asked = list(texts.values())
     report = fit_mix(
         dict(zip(texts, dense.search(asked, DEPTH), strict=True)),
-        dict(zip(texts, _lexical(workspace).search(asked, DEPTH), strict=True)),
+        dict(zip(texts, _lexical(workspace, state=dense.state).search(asked, DEPTH), strict=True)),
         qrels,
         relevant_from=relevant_from,
     )
@@ -124,11 +124,11 @@ def mix_of(workspace: Workspace, model: ModelVersion, *, criterion: Criterion) -
 def open_hybrid(
     workspace: Workspace, model: ModelVersion, dense: Retriever, *, criterion: Criterion
 ) -> HybridRetriever:
-    """A model's dense search and BM25 as one; the index of BM25 is built where it is missing."""
+    """A model's dense search and BM25 over the same corpus as one; the index of BM25 is built where it is missing."""
     from retriever.hybrid import HybridRetriever
 
     mix = mix_of(workspace, model, criterion=criterion)
-    return HybridRetriever(dense.search, _lexical(workspace).search, mix)
+    return HybridRetriever(dense.search, _lexical(workspace, state=dense.state).search, mix)
 
 
 def describe_mix(mix: LinearMix | None) -> str:
@@ -136,8 +136,8 @@ def describe_mix(mix: LinearMix | None) -> str:
     return "ranks fused (RRF)" if mix is None else f"{mix.dense:.2f} meaning + {mix.bm25:.2f} words"
 
 
-def _lexical(workspace: Workspace) -> BM25Index:
-    return _bm25(ensure_bm25_index(workspace))
+def _lexical(workspace: Workspace, *, state: str) -> BM25Index:
+    return _bm25(ensure_bm25_index(workspace, state=state))
 
 
 @lru_cache(maxsize=_KEPT)

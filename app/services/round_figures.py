@@ -12,7 +12,7 @@ from statistics import fmean
 from annotator.types import Criterion
 from app.bootstrap import Workspace
 from app.services.indexing import Progress
-from app.services.retrievers import open_retriever
+from app.services.retrievers import open_together
 from app.services.round_views import Figure
 from db.enums import Split
 from db.models import ModelVersion
@@ -44,7 +44,10 @@ def measure(
     progress: Progress | None = None,
     should_cancel: Callable[[], bool] | None = None,
 ) -> dict[str, dict[str, float]]:
-    """Each model's nDCG@10 by held-out query, all on the judgements as they are now; empty without any relevant one."""
+    """Each model's nDCG@10 by held-out query, all on the judgements as they are now; empty without any relevant one.
+
+    All of them search the same state of the corpus.
+    """
     from retriever.evaluation import evaluate
 
     relevant_from = workspace.settings.relevant_from
@@ -58,8 +61,8 @@ def measure(
     if not any(grade >= relevant_from for judged in qrels.values() for grade in judged.values()):
         return {}
     found = {}
-    for name, model in models.items():
-        retriever = open_retriever(workspace, model, build=True, progress=progress, should_cancel=should_cancel)
+    opened = open_together(workspace, list(models.values()), progress=progress, should_cancel=should_cancel)
+    for name, retriever in zip(models, opened, strict=True):
         ranked = dict(zip(texts, retriever.search(list(texts.values()), _DEPTH), strict=True))
         measured = evaluate(ranked, qrels, relevant_from=relevant_from)
         found[name] = {entry.query_id: entry.values[MEASURE] for entry in measured.per_query}
