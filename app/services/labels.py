@@ -26,7 +26,7 @@ from db.queries.pairs import (
 )
 from db.queries.people import person_named
 from db.queries.positives import PositiveCount, count_positives
-from db.queries.revoking import POLICY as REVOCATION_POLICY
+from db.queries.revoked_labels import POLICY as REVOCATION_POLICY
 from db.queries.states import refresh_state
 
 HUMAN_SOURCES = (LabelSource.HUMAN, LabelSource.ADJUDICATED)

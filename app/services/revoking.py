@@ -1,8 +1,8 @@
 """Revoking a judge or a person, and giving them back: an owner's act, with a reason, in one transaction.
 
 Suggestions and reviews stay as they are. What changes is what counts: the states of pairs, certificates, calibrators,
-the audit queue, and so the next label set. How is in `db/queries/revoking.py`; what was made of somebody's labels so
-far is in `lineage.py`.
+the audit queue, and so the next label set. How is in `db/queries/revoking.py` and beside it; what was
+made of somebody's labels so far is in `lineage.py`.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from app.services.refusals import is_owner, require_owner
 from app.services.routing import route_pairs
 from db.enums import RevocationAct
 from db.models import Calibrator, Certificate, JudgeRow
+from db.queries import certificates_back, revoked_labels
 from db.queries import lineage as lineage_queries
 from db.queries import revoking as queries
 from db.queries.calibrating import list_calibrators
@@ -81,7 +82,7 @@ def _foresee_person(
     workspace: Workspace, session: Session, author: Author, *, models: tuple[ModelUse, ...]
 ) -> Consequences:
     person_id = author.ids[0]
-    certificates = [one.id for one in queries.list_audited_by(session, person_id)]
+    certificates = [one.id for one in certificates_back.list_audited_by(session, person_id)]
     leaving = [
         lineage_queries.count_leaving_person(session, person_id, criterion=criterion, suspended=certificates)
         for criterion in Criterion
@@ -151,7 +152,7 @@ def revoke(workspace: Workspace, *, author: Author, reason: str, person: str) ->
             queries.drop_leases(session, row.id)
             for criterion in Criterion:
                 report.n_pairs += queries.refresh_reviewed(session, row.id, criterion=criterion, now=now)
-            report.n_certificates = len(queries.suspend_audited_by(session, act, row, now=now))
+            report.n_certificates = len(certificates_back.suspend_audited_by(session, act, row, now=now))
         else:
             _revoke_judges(workspace, session, report, by=by)
         return report.finish(workspace, session)
@@ -175,7 +176,7 @@ def _revoke_judges(workspace: Workspace, session: Session, report: _Tally, *, by
     decided: dict[Criterion, list[int]] = {}
     for act, judge in zip(acts, fresh, strict=True):
         report.n_jobs += queries.stop_jobs(session, judge.id, message="stopped: the judge is revoked")
-        changed = queries.set_judge_aside(session, act, judge, now=now)
+        changed = revoked_labels.set_judge_aside(session, act, judge, now=now)
         report.n_pairs += changed.n_pairs
         report.n_fallback += changed.n_fallback
         report.n_certificates += len(changed.certificates)
@@ -213,10 +214,12 @@ def restore(workspace: Workspace, *, author: Author, reason: str, person: str) -
         else:
             judges = _restore_judges(workspace, session, report, by=by)
         report.n_certificates = len(
-            queries.give_certificates_back(session, name=author.name, may=_unchanged(workspace, session), now=now)
+            certificates_back.give_certificates_back(
+                session, name=author.name, may=_unchanged(workspace, session), now=now
+            )
         )
         for judge in judges:
-            queries.reject_unbacked(session, judge, reason="what it rests on changed, or is revoked", now=now)
+            certificates_back.reject_unbacked(session, judge, reason="what it rests on changed, or is revoked", now=now)
         return report.finish(workspace, session)
 
 
@@ -233,11 +236,16 @@ def _restore_judges(workspace: Workspace, session: Session, report: _Tally, *, b
         raise NothingToDo(
             f"judge {report.author.name!r} is not revoked", user_message=f"{report.author.name} is not revoked."
         )
+    arrived: dict[Criterion, list[int]] = {}
     for judge, act in revoked:
         queries.add_revocation(
             session, act=RevocationAct.RESTORE, reason=report.reason, person_id=by, now=now, judge_id=judge.id
         )
-        report.n_pairs += queries.give_judge_back(session, act, judge, now=now).n_pairs
+        changed = revoked_labels.give_judge_back(session, act, judge, now=now)
+        report.n_pairs += changed.n_pairs
+        arrived.setdefault(judge.criterion, []).extend(changed.decided)
+    for criterion, pair_ids in arrived.items():  # decided as a label job does at its end, for that one was stopped
+        route_pairs(workspace, session, pair_ids, criterion=criterion)
     return [judge for judge, _ in revoked]
 
 
@@ -261,7 +269,7 @@ def _unchanged(workspace: Workspace, session: Session) -> list[int]:
             and (model_hash is None or (live is not None and live.hash == model_hash))
         )
 
-    return [one.id for one in queries.list_suspended_by_revocation(session) if holds(one)]
+    return [one.id for one in certificates_back.list_suspended_by_revocation(session) if holds(one)]
 
 
 def list_acts(workspace: Workspace, *, limit: int = 50) -> tuple[RevocationEntry, ...]:

@@ -7,21 +7,18 @@ from dataclasses import dataclass
 
 from sqlalchemy.orm import Session
 
-from annotator.routing import BareThreshold
-from annotator.routing import Decision as Verdict
+from annotator.routing import BareThreshold, Decision
 from annotator.types import Criterion, Proposal, Usage
 from app.bootstrap import Workspace
 from app.services.indexing import Progress
 from db.enums import Outcome, PolicyKind
-from db.models import Decision, Suggestion
 from db.queries import deciding
-from db.queries.deciding import Undecided
+from db.queries.deciding import Decided, Undecided
 from db.queries.queue import rebuild_queue
 from db.queries.suspending import hold_scale
 
 _DECIDE_EVERY = 1_000
-_DECIDE_TOGETHER = 500
-SENT_BACK = Verdict(Outcome.REJECTED, "a certificate left this pair to people; a bare threshold does not take it back")
+SENT_BACK = Decision(Outcome.REJECTED, "a certificate left this pair to people; a bare threshold does not take it back")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,14 +53,18 @@ def route(
     counts = {Outcome.ACCEPTED: 0, Outcome.REJECTED: 0}
     with workspace.sessions.begin() as session:
         policy_id = _stored(workspace, session, policy, criterion=criterion)
+    after = 0
     while True:
         with workspace.sessions.begin() as session:
-            undecided = deciding.list_undecided(session, policy_id=policy_id, criterion=criterion, limit=_DECIDE_EVERY)
-            _decide(workspace, session, undecided, policy, policy_id=policy_id, counts=counts)
+            undecided = deciding.list_undecided(
+                session, policy_id=policy_id, criterion=criterion, limit=_DECIDE_EVERY, after=after
+            )
+            _decide(workspace, session, undecided, policy, policy_id=policy_id, criterion=criterion, counts=counts)
         if on_progress is not None:
             on_progress(sum(counts.values()), sum(counts.values()))
         if len(undecided) < _DECIDE_EVERY:
             break
+        after = undecided[-1].pair_id
     with workspace.sessions.begin() as session:
         waiting = rebuild_queue(session, criterion=criterion, now=workspace.now())
     return RouteReport(accepted=counts[Outcome.ACCEPTED], rejected=counts[Outcome.REJECTED], waiting=waiting)
@@ -77,12 +78,12 @@ def route_pairs(workspace: Workspace, session: Session, pair_ids: Sequence[int],
     policy = bare_policy(workspace)
     policy_id = _stored(workspace, session, policy, criterion=criterion)
     counts = {Outcome.ACCEPTED: 0, Outcome.REJECTED: 0}
-    for start in range(0, len(pair_ids), _DECIDE_TOGETHER):
-        some = pair_ids[start : start + _DECIDE_TOGETHER]
+    for start in range(0, len(pair_ids), _DECIDE_EVERY):
+        some = pair_ids[start : start + _DECIDE_EVERY]
         undecided = deciding.list_undecided(
             session, policy_id=policy_id, criterion=criterion, limit=len(some), within=some
         )
-        _decide(workspace, session, undecided, policy, policy_id=policy_id, counts=counts)
+        _decide(workspace, session, undecided, policy, policy_id=policy_id, criterion=criterion, counts=counts)
     return counts[Outcome.ACCEPTED]
 
 
@@ -104,45 +105,30 @@ def _decide(
     policy: BareThreshold,
     *,
     policy_id: int,
+    criterion: Criterion,
     counts: dict[Outcome, int],
 ) -> None:
-    if not undecided:
-        return
-    now, criterion = workspace.now(), undecided[0].suggestion.criterion
-    returned = deciding.sent_back(
-        session, pair_ids=[item.suggestion.pair_id for item in undecided], criterion=criterion
-    )
+    returned = deciding.sent_back(session, pair_ids=[item.pair_id for item in undecided], criterion=criterion)
     decided = []
     for item in undecided:
-        verdict = policy.decide(_proposal(item.suggestion), workspace.scale)
-        if item.suggestion.pair_id in returned:
-            verdict = SENT_BACK
+        verdict = SENT_BACK if item.pair_id in returned else policy.decide(_proposal(item), workspace.scale)
         counts[verdict.outcome] += 1
-        decision = Decision(
-            pair_id=item.suggestion.pair_id,
-            criterion=criterion,
-            suggestion_id=item.suggestion.id,
-            policy_id=policy_id,
-            outcome=verdict.outcome,
-            why=verdict.why,
-            created_at=now,
-        )
-        decided.append((item, decision))
-    deciding.store_decisions(session, decided, now=now)
+        decided.append(Decided(item.pair_id, item.suggestion_id, verdict.outcome, verdict.why))
+    deciding.store_decisions(session, decided, policy_id=policy_id, criterion=criterion, now=workspace.now())
 
 
-def _proposal(suggestion: Suggestion) -> Proposal:
-    """A stored suggestion as the policy sees it."""
+def _proposal(item: Undecided) -> Proposal:
+    """A stored suggestion as the policy sees it, which reads no text."""
     return Proposal(
-        pair_id=suggestion.pair_id,
-        status=suggestion.status,
-        grade=suggestion.grade,
+        pair_id=item.pair_id,
+        status=item.status,
+        grade=item.grade,
         grade_distribution=None,
-        confidence=suggestion.confidence,
-        confidence_kind=suggestion.confidence_kind,
+        confidence=item.confidence,
+        confidence_kind=item.confidence_kind,
         evidence=None,
-        evidence_dropped=suggestion.evidence_dropped,
-        reason=suggestion.reason,
+        evidence_dropped=item.evidence_dropped,
+        reason="",
         raw_reply="",
         usage=Usage(),
     )

@@ -9,12 +9,12 @@ from datetime import datetime
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from annotator.types import Criterion, JudgeKind
-from db.enums import PolicyKind, Split
+from annotator.types import ConfidenceKind, Criterion, JudgeKind, SuggestionStatus
+from db.enums import Outcome, PolicyKind, Split
 from db.models import Decision, JudgeRow, Pair, PairState, Policy, Query, QueryCluster, Suggestion
 from db.queries.audits import locked_pairs
 from db.queries.definitions import is_stale
-from db.queries.standing import set_decision
+from db.queries.many_states import change_states, curate_accepted
 
 
 def ensure_policy(
@@ -37,18 +37,39 @@ def ensure_policy(
 
 @dataclass(frozen=True, slots=True)
 class Undecided:
-    """A pair's current suggestion on which this policy has not decided."""
+    """A pair's current suggestion on which this policy has not decided: what a policy looks at, and no text."""
 
-    state: PairState
-    suggestion: Suggestion
+    pair_id: int
+    suggestion_id: int
+    status: SuggestionStatus
+    grade: int | None
+    confidence: float | None
+    confidence_kind: ConfidenceKind | None
+    evidence_dropped: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """What a policy says of a suggestion, and why."""
+
+    pair_id: int
+    suggestion_id: int
+    outcome: Outcome
+    why: str
 
 
 def list_undecided(
-    session: Session, *, policy_id: int, criterion: Criterion, limit: int, within: Collection[int] | None = None
+    session: Session,
+    *,
+    policy_id: int,
+    criterion: Criterion,
+    limit: int,
+    after: int = 0,
+    within: Collection[int] | None = None,
 ) -> list[Undecided]:
     """Current suggestions whose latest decision is not this policy's; their states are held by this transaction.
 
-    With `within` only those of these pairs.
+    By pair; with `after` those of pairs above that id, for a walk, and with `within` only those of these pairs.
 
     Left alone are those for calibrate and held-out questions, which people judge blind, those in the sample of an open
     batch, and those about which a certified policy decided: what a certificate accepted or rejected, no other policy
@@ -57,7 +78,16 @@ def list_undecided(
     """
     only = [] if within is None else [PairState.pair_id.in_(list(within))]
     rows = session.execute(
-        sa.select(PairState, Suggestion)
+        sa.select(
+            PairState.pair_id,
+            Suggestion.id,
+            Suggestion.status,
+            Suggestion.grade,
+            Suggestion.confidence,
+            Suggestion.confidence_kind,
+            Suggestion.evidence_dropped,
+        )
+        .select_from(PairState)
         .join(Suggestion, Suggestion.id == PairState.suggestion_id)
         .join(JudgeRow, JudgeRow.id == Suggestion.judge_id)
         .join(Pair, Pair.id == PairState.pair_id)
@@ -68,6 +98,7 @@ def list_undecided(
         .where(
             *only,
             PairState.criterion == criterion,
+            PairState.pair_id > after,
             sa.or_(QueryCluster.split.is_(None), QueryCluster.split == Split.TRAIN),
             sa.or_(
                 Decision.id.is_(None),
@@ -81,7 +112,7 @@ def list_undecided(
         .limit(limit)
         .with_for_update(of=PairState)
     )
-    return [Undecided(state, suggestion) for state, suggestion in rows]
+    return [Undecided(*row) for row in rows]
 
 
 def sent_back(session: Session, *, pair_ids: Sequence[int], criterion: Criterion) -> set[int]:
@@ -97,10 +128,42 @@ def sent_back(session: Session, *, pair_ids: Sequence[int], criterion: Criterion
     return set(rows)
 
 
-def store_decisions(session: Session, decided: Sequence[tuple[Undecided, Decision]], *, now: datetime) -> None:
-    """Appends decisions and brings their pairs up to date."""
-    session.add_all(decision for _, decision in decided)
-    session.flush()
-    for undecided, decision in decided:
-        set_decision(undecided.state, decision, undecided.suggestion, now=now)
-    session.flush()
+def store_decisions(
+    session: Session, decided: Sequence[Decided], *, policy_id: int, criterion: Criterion, now: datetime
+) -> None:
+    """Appends what a policy decided and brings the pairs up to date; their states are held by this transaction.
+
+    A person's grade stays above what is accepted.
+    """
+    if not decided:
+        return
+    session.execute(
+        sa.insert(Decision),
+        [
+            {
+                "pair_id": one.pair_id,
+                "criterion": criterion,
+                "suggestion_id": one.suggestion_id,
+                "policy_id": policy_id,
+                "outcome": one.outcome,
+                "why": one.why,
+                "created_at": now,
+            }
+            for one in decided
+        ],
+    )
+    pair_ids = [one.pair_id for one in decided]
+    last = (
+        sa.select(Decision.id)
+        .where(Decision.pair_id == PairState.pair_id, Decision.policy_id == policy_id, Decision.criterion == criterion)
+        .order_by(Decision.id.desc())
+        .limit(1)
+        .correlate(PairState)
+    )
+    change_states(
+        session,
+        sa.update(PairState)
+        .where(PairState.pair_id.in_(pair_ids), PairState.criterion == criterion)
+        .values(decision_id=last.scalar_subquery(), outcome=last.with_only_columns(Decision.outcome).scalar_subquery()),
+    )
+    curate_accepted(session, pair_ids, criterion=criterion, now=now)

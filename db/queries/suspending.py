@@ -23,8 +23,8 @@ from db.models import (
     Review,
 )
 from db.queries.audits import audit_answers, is_open, is_suspended
+from db.queries.many_states import change_states, hold_states
 from db.queries.queue import rebuild_queue
-from db.queries.standing import load_suggestions, locked_states, set_decision
 from db.session import Sessions
 
 _IN = 500
@@ -57,39 +57,53 @@ def _suspended(session: Session, certificate_id: int) -> bool:
 
 def reject_accepted(session: Session, certificate: Certificate, *, reason: str, now: datetime) -> int:
     """Rejects what goes as accepted under a certificate that is suspended; returns how many pairs went back."""
-    accepted = session.execute(
-        sa.select(PairState.pair_id, Decision.policy_id)
+    criterion = certificate.criterion
+    accepted = (
+        sa.select(PairState.pair_id)
         .join(Decision, Decision.id == PairState.decision_id)
         .where(
-            PairState.criterion == certificate.criterion,
+            PairState.criterion == criterion,
             PairState.outcome == Outcome.ACCEPTED,
             Decision.certificate_id == certificate.id,
         )
-        .order_by(PairState.pair_id)
-    ).all()
-    policies = {pair_id: policy_id for pair_id, policy_id in accepted}
-    states = locked_states(session, pair_ids=list(policies), criterion=certificate.criterion, now=now)
-    rejected = []
-    for pair_id, state in states.items():
-        if state.suggestion_id is None:
-            continue
-        decision = Decision(
-            pair_id=pair_id,
-            criterion=certificate.criterion,
-            suggestion_id=state.suggestion_id,
-            policy_id=policies[pair_id],
-            outcome=Outcome.REJECTED,
-            why=f"certificate {certificate.id} is suspended: {reason}",
-            created_at=now,
+    )
+    hold_states(session, accepted, criterion=criterion)
+    columns = {
+        Decision.pair_id: PairState.pair_id,
+        Decision.criterion: PairState.criterion,
+        Decision.suggestion_id: PairState.suggestion_id,
+        Decision.policy_id: Decision.policy_id,
+        Decision.outcome: sa.literal(Outcome.REJECTED, Decision.outcome.type),
+        Decision.why: sa.literal(f"certificate {certificate.id} is suspended: {reason}", Decision.why.type),
+        Decision.created_at: sa.literal(now, Decision.created_at.type),
+    }
+    session.execute(
+        sa.insert(Decision).from_select(
+            [column.key for column in columns],
+            accepted.with_only_columns(*columns.values()).order_by(PairState.pair_id),
         )
-        session.add(decision)
-        rejected.append((state, decision))
-    session.flush()
-    suggestions = load_suggestions(session, [decision.suggestion_id for _, decision in rejected])
-    for state, decision in rejected:
-        set_decision(state, decision, suggestions[decision.suggestion_id], now=now)
-    session.flush()
-    return len(rejected)
+    )
+    rejection = (
+        sa.select(sa.func.max(Decision.id))
+        .where(Decision.pair_id == PairState.pair_id, Decision.criterion == criterion)
+        .correlate(PairState)
+        .scalar_subquery()
+    )
+    by_it = sa.exists().where(Decision.id == PairState.decision_id, Decision.certificate_id == certificate.id)
+    # A person's grade stays.
+    machine = PairState.review_id.is_(None)
+    return change_states(
+        session,
+        sa.update(PairState)
+        .where(PairState.criterion == criterion, PairState.outcome == Outcome.ACCEPTED, by_it.correlate(PairState))
+        .values(
+            decision_id=rejection,
+            outcome=Outcome.REJECTED,
+            curated_grade=sa.case((machine, None), else_=PairState.curated_grade),
+            curated_source=sa.case((machine, None), else_=PairState.curated_source),
+            updated_at=now,
+        ),
+    )
 
 
 def void_batches(session: Session, batches: Sequence[Batch], *, reason: str, now: datetime) -> None:
@@ -158,6 +172,12 @@ def held_pairs(session: Session, *, pair_ids: Collection[int], criterion: Criter
         frozen = _open(criterion).where(BatchPair.pair_id.in_(some)).with_only_columns(BatchPair.pair_id)
         held.update(session.scalars(in_force), session.scalars(frozen))
     return held
+
+
+def pairs_held(criterion: Criterion) -> sa.CompoundSelect[int]:
+    """As `held_pairs`, of all pairs there are, as part of a larger query."""
+    in_force = _in_force(criterion).with_only_columns(PairState.pair_id)
+    return in_force.union(_open(criterion).with_only_columns(BatchPair.pair_id))
 
 
 def suspend_for_definition(session: Session, query_ids: Collection[int], now: datetime) -> None:

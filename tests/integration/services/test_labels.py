@@ -17,8 +17,8 @@ from app.services.importing import import_passages
 from builders import TOPICS, Clock, add_candidates, add_corpus, add_suggestions, pair_ids, scripted_judge, with_clock
 from db.enums import LabelSource, Outcome, ReviewAction, Visibility
 from db.errors import NotFound
-from db.models import Decision, PairState, Policy, Review
-from db.queries.deciding import list_undecided, store_decisions
+from db.models import PairState, Policy, Review
+from db.queries.deciding import Decided, list_undecided, store_decisions
 from db.queries.people import person_named
 from db.queries.states import refresh_state
 
@@ -203,18 +203,10 @@ def test_a_person_who_grades_while_the_pair_is_routed_is_not_overwritten(labelle
             time.sleep(0.5)  # the person presses the key while the decisions are being made
             now = labelled.now()
             decided = [
-                Decision(
-                    pair_id=item.suggestion.pair_id,
-                    criterion=Criterion.RELEVANCE,
-                    suggestion_id=item.suggestion.id,
-                    policy_id=policy_id,
-                    outcome=Outcome.ACCEPTED,
-                    why="uncertified: sure enough",
-                    created_at=now,
-                )
+                Decided(item.pair_id, item.suggestion_id, Outcome.ACCEPTED, "uncertified: sure enough")
                 for item in undecided
             ]
-            store_decisions(session, list(zip(undecided, decided, strict=True)), now=now)
+            store_decisions(session, decided, policy_id=policy_id, criterion=Criterion.RELEVANCE, now=now)
         grading.result()
     assert len(decided) == 12
     assert holds(labelled, pair_id) == (0, LabelSource.HUMAN)
