@@ -60,6 +60,7 @@ def run_evaluation(
     """Evaluates a model on what people judged in a split and stores it; returns the evaluation's id.
 
     With a baseline both are measured, compared by query, and the gate decides; that is one look at the held-out set.
+    Search is exact: two approximate indexes miss different passages, which would be taken for a difference of models.
     `label_set_ids` are those the models were trained on: they tell seen queries from unseen ones (methods, section 7).
     `on_record` writes what must be stored together with the evaluation or not at all.
 
@@ -79,7 +80,7 @@ def run_evaluation(
 
     def rank(retriever: Retriever) -> dict[str, list[Hit]]:
         wanted = {**{check.query_key: check.query for check in checks}, **texts}
-        return dict(zip(wanted, retriever.search(list(wanted.values()), DEPTH), strict=True))
+        return dict(zip(wanted, retriever.search(list(wanted.values()), DEPTH, exact=True), strict=True))
 
     found = rank(retrievers[0])
     measured = evaluate(found, qrels, relevant_from=relevant_from)

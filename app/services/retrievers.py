@@ -49,12 +49,14 @@ class Retriever:
     index: DenseIndex
     state: str
 
-    def search(self, texts: Sequence[str], k: int) -> list[list[Hit]]:
+    def search(self, texts: Sequence[str], k: int, *, exact: bool = False) -> list[list[Hit]]:
         """For each query the k best passages, best first, scores are cosines.
+
+        exact: compare with every passage whatever the index, so that what an approximate one misses decides nothing.
 
         Raises: ValueError for k below 1.
         """
-        return self.index.search(self.encoder.encode_queries(texts), k)
+        return self.index.search(self.encoder.encode_queries(texts), k, exact=exact)
 
 
 def open_encoder(workspace: Workspace, model: ModelVersion) -> Encoder:

@@ -63,7 +63,7 @@ def measure(
     found = {}
     opened = open_together(workspace, list(models.values()), progress=progress, should_cancel=should_cancel)
     for name, retriever in zip(models, opened, strict=True):
-        ranked = dict(zip(texts, retriever.search(list(texts.values()), _DEPTH), strict=True))
+        ranked = dict(zip(texts, retriever.search(list(texts.values()), _DEPTH, exact=True), strict=True))
         measured = evaluate(ranked, qrels, relevant_from=relevant_from)
         found[name] = {entry.query_id: entry.values[MEASURE] for entry in measured.per_query}
     return found

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import sqlalchemy as sa
+from numpy.typing import NDArray
 
 from annotator.types import Criterion
 from app.bootstrap import Workspace
 from app.errors import NotAllowed, NothingToDo
-from app.services import evaluating, promotion, revoking, runs
+from app.services import evaluating, promotion, revoking, round_figures, runs
 from app.services.importing import NewJudgement, import_judgements, import_passages
 from app.services.lineage_views import Author, AuthorKind
+from app.services.search import search
 from builders import N_TRAIN, TOPICS, passage_ids, query_id, truth
 from db.enums import PromotionCause, Split
 from db.models import Evaluation, LabelSet, Person, TrainingRun
+from db.queries.registry import get_model_or_raise
+from retriever.dense_index import DenseIndex
+from retriever.types import Hit
 from trained import Trained
 
 
@@ -164,6 +170,27 @@ def test_an_evaluation_from_before_the_corpus_was_kept_still_counts(after: Works
     assert "was revoked after" in refusal(after, trained.model_id)
     revoking.restore(after, author=author(after, "Grace"), reason="it was not", person="Ada")
     assert promoted(after, trained.model_id)
+
+
+def test_models_are_compared_by_exact_search_and_users_are_served_as_fast_as_the_index_can(
+    after: Workspace, trained: Trained, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two approximate indexes miss other passages, and the gate takes their luck for a gain."""
+    how: list[bool] = []
+    real = DenseIndex.search
+
+    def listening(index: DenseIndex, vectors: NDArray[np.float32], k: int, *, exact: bool = False) -> list[list[Hit]]:
+        how.append(exact)
+        return real(index, vectors, k, exact=exact)
+
+    monkeypatch.setattr(DenseIndex, "search", listening)
+    evaluating.evaluate_model(after, model_id=trained.model_id)
+    with after.sessions.read() as session:
+        model = get_model_or_raise(session, trained.model_id)
+    round_figures.measure(after, {"new": model}, criterion=Criterion.RELEVANCE)
+    assert how == [True, True, True]
+    search(after, question="red wine on a carpet", k=3)
+    assert set(how[3:]) == {False}
 
 
 def test_the_split_and_the_run_of_a_finished_training_are_those_that_the_gate_reads(
