@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
 import random
+from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
+from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
 
 from annotator.types import Criterion, JudgeKind
-from app.bootstrap import Workspace
+from app.bootstrap import Workspace, open_with
+from app.config import settings_from
 from app.errors import InputInvalid, NotAllowed, NothingToDo
 from app.services import (
     calibrating,
@@ -26,7 +31,17 @@ from app.services import (
 )
 from app.services.importing import NewJudgement, NewSuggestion, import_judgements, import_suggestions
 from app.services.lineage_views import Author
-from builders import add_candidates, add_corpus, add_suggestions, audit, judge_held_out, pair_ids, scripted_judge
+from builders import (
+    TOPICS,
+    add_candidates,
+    add_corpus,
+    add_suggestions,
+    audit,
+    judge_held_out,
+    pair_ids,
+    scripted_judge,
+    truth,
+)
 from db.enums import LabelSource, Outcome, Role, Split
 from db.models import Decision, JudgeRow, Pair, PairState, Person, Query, Review, Suggestion
 from db.queries.training import list_human_judgements
@@ -356,3 +371,59 @@ def test_routing_after_a_revocation_leaves_what_it_set_aside_alone(workspace: Wo
     revoke(workspace, judge(workspace, "scripted/1"))
     routed = routing.route(workspace)
     assert (routed.accepted, routed.rejected) == (0, 0)
+
+
+def test_calls_under_way_when_their_judge_is_revoked_count_again_with_it(
+    any_workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Labels that were paid for are current for no pair ever after, and the judge never asks again."""
+    add_corpus(any_workspace)
+    add_candidates(any_workspace)
+    monkeypatch.setattr(labelling, "STORE_EVERY", 10)
+    asked = 0
+
+    def answer(query: str, passage: str) -> int:
+        nonlocal asked
+        asked += 1
+        if asked == 25:
+            revoke(any_workspace, judge(any_workspace, "scripted/1"))
+        return truth(query, passage)
+
+    labelling.label(any_workspace, scripted_judge(any_workspace, answer))
+    with any_workspace.sessions.read() as session:
+        said = dict(session.execute(sa.select(Suggestion.pair_id, Suggestion.id)).all())
+    assert len(said) > 20
+    held = {pair: state[0] for pair, state in snapshot(any_workspace).items()}
+    assert set(held.values()) == {None}
+    assert len(held) < len(said), "no call was under way"
+    restore(any_workspace, judge(any_workspace, "scripted/1"))
+    restored = snapshot(any_workspace)
+    assert {pair: state[0] for pair, state in restored.items()} == said
+    trained = {pair for pair, state in restored.items() if state[2] is not None}
+    assert {pair for pair in trained if pair not in held}, "what came meanwhile is not decided about"
+
+
+def test_a_revocation_asks_the_database_no_more_often_for_more_pairs(tmp_path: Path) -> None:
+    """Revoking a judge of 30,000 pairs holds the one writer a minute, and reviewers read "database is locked"."""
+    counted = []
+    for topics in (TOPICS[:3], TOPICS):
+        opened = open_with(settings_from(tmp_path / str(len(topics)), {}))
+        add_corpus(opened, topics=topics)
+        add_candidates(opened, topics=topics)
+        labelling.label(opened, scripted_judge(opened))
+        labelling.label(opened, scripted_judge(opened, name="scripted/2"))
+        asked = itertools.count()
+        sa.event.listen(opened.sessions.engine, "before_cursor_execute", partial(_count, asked))
+        routing.route(opened)
+        assert (
+            revoke(opened, judge(opened, "scripted/2")).n_pairs == restore(opened, judge(opened, "scripted/2")).n_pairs
+        )
+        counted.append((next(asked), len(snapshot(opened))))
+        opened.close()
+    (few, n_few), (many, n_many) = counted
+    assert n_many - n_few > 40
+    assert many - few < 10  # some steps are left out where no question is held out
+
+
+def _count(asked: Iterator[int], *_: object) -> None:
+    next(asked)
