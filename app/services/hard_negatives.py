@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from app.bootstrap import Workspace
+from app.errors import NothingToDo
 from app.services.indexing import Progress
 from app.services.retrievers import open_retriever
 from db.queries.registry import get_live
@@ -29,6 +30,9 @@ def mine_stages(
 
     Labels of any stage keep a passage from being mined against its question. Counts: `mined`, of which `unlabelled`
     were judged by nobody; `too_near` were left out for scoring too near a positive.
+
+    Raises:
+        NothingToDo: no model is live, so nothing can be mined.
     """
     from retriever.mining import mine_negatives, score_positives
 
@@ -36,7 +40,11 @@ def mine_stages(
     with workspace.sessions.read() as session:
         live = get_live(session)
     if live is None:
-        return list(stages), {"mined": 0, "unlabelled": 0, "too_near": 0}
+        raise NothingToDo(
+            "no model is live to mine hard negatives with",
+            user_message="Hard negatives were asked for (mined_negatives), and no model is live to find them with. "
+            "Pool first: relabel pool",
+        )
     retriever = open_retriever(workspace, live, build=True, progress=on_progress, should_cancel=should_cancel)
     every = [entry for stage in stages for entry in stage.lists]
     queries = {entry.query_id: entry.query for entry in every}

@@ -13,6 +13,7 @@ from app.bootstrap import Workspace
 from app.config import Settings
 from app.errors import NothingToDo
 from app.services import evaluating, labels, promotion, runs, training_work
+from app.services.hard_negatives import mine_stages
 from app.services.importing import import_passages
 from app.services.model_making import ENCODER_FILE
 from app.services.retrievers import open_encoder
@@ -101,6 +102,18 @@ def test_the_next_adapter_is_never_built_on_an_adapter_and_a_full_run_starts_fro
         with live_adapter.sessions.read() as session:
             assert session.get_one(TrainingRun, run_id).base_model_id == base.id
         runs.request_cancel(live_adapter, run_id=run_id, person="Ada")
+
+
+def test_a_next_adapter_is_measured_against_the_live_one_and_says_so(live_adapter: Workspace) -> None:
+    """The next retrain is measured against the bare encoder and replaces a better adapter."""
+    run_id, _, _ = runs.create_run(live_adapter, person="Ada", overrides={"speed": "adapter", "seed": 3})
+    training_work.train_step(live_adapter, run_id)
+    run = runs.get_run(live_adapter, run_id=run_id)
+    unseen = run.report["unseen"]
+    assert unseen["queries"] > 0
+    assert unseen["queries new to live"] == 0, "the live adapter was trained on the same labels"
+    assert any("the encoder alone elsewhere" in remark for remark in run.remarks)
+    assert any("put aside with all their relevant passages: nDCG@10 from" in remark for remark in run.remarks)
 
 
 def test_passages_that_came_later_are_indexed_before_an_adapter_is_trained(before: Workspace) -> None:
@@ -221,3 +234,10 @@ def test_a_full_run_counts_the_negatives_it_mined(before: Workspace) -> None:
     assert 0 < mined["mined"] <= 2 * N_TRAIN
     assert 0 <= mined["unlabelled"] <= mined["mined"]
     assert any("hard negatives were mined" in remark for remark in run.remarks)
+
+
+def test_negatives_that_cannot_be_mined_are_an_error_and_not_a_zero(workspace: Workspace) -> None:
+    """Negatives were asked for, none came, and the report says 0 as if none had been hard enough."""
+    with pytest.raises(NothingToDo) as refused:
+        mine_stages(workspace, [], per_query=2)
+    assert "no model is live" in refused.value.user_message
