@@ -76,7 +76,10 @@ def make_backend(name: BackendName, model: SentenceTransformer) -> Backend:
     """
     if name in ("torch", "torch-bf16"):
         return TorchBackend(model, bf16=name == "torch-bf16")
-    from retriever.encoding.openvino_backend import OpenVinoBackend
+    try:
+        from retriever.encoding.openvino_backend import OpenVinoBackend
+    except ImportError as exc:
+        raise BackendRefused(f"openvino is not installed here ({exc})") from exc
 
     return OpenVinoBackend(model, bf16=name == "openvino-bf16")
 

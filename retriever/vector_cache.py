@@ -13,7 +13,6 @@ import hashlib
 import json
 import os
 import shutil
-import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Self
@@ -195,7 +194,10 @@ def list_caches(root: Path) -> list[StoredVectors]:
     """Every cache below root; a folder that does not say whose it is counts as nobody's and is left out."""
     found = []
     for folder in sorted(root.iterdir()) if root.is_dir() else ():
-        owner = _read_owner(folder)
+        try:
+            owner = _read_owner(folder)
+        except OSError:
+            continue
         if owner is not None:
             found.append(StoredVectors(owner, sum(path.stat().st_size for path in folder.iterdir() if path.is_file())))
     return found
@@ -206,10 +208,8 @@ def drop_cache(root: Path, owner: CacheOwner) -> None:
     folder = root / owner.folder
     if not folder.is_dir():
         return
-    with _locked(folder), tempfile.TemporaryDirectory(prefix=".dropped-", dir=root) as away:
-        for path in folder.iterdir():
-            os.replace(path, Path(away) / path.name)
-    shutil.rmtree(folder, ignore_errors=True)
+    with _locked(folder):  # until it is gone: whoever appends next begins a new folder
+        shutil.rmtree(folder)
 
 
 def _locked(folder: Path) -> FileLock:
@@ -218,9 +218,13 @@ def _locked(folder: Path) -> FileLock:
 
 
 def _read_owner(folder: Path) -> CacheOwner | None:
+    """Whose a folder says it is, None where it says nothing.
+
+    Raises: OSError where that cannot be read now; what is in the folder may still be somebody's.
+    """
     try:
         return CacheOwner(**json.loads((folder / _META).read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):
+    except (FileNotFoundError, ValueError, TypeError):
         return None
 
 

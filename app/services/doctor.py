@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import importlib.metadata
 import shutil
 import sys
 from collections.abc import Callable
@@ -18,7 +17,7 @@ from app.bootstrap import Workspace, judge_host, make_chat, make_llm_client
 from app.errors import SettingsInvalid
 from app.services.call_ledger import DatabaseLedger
 from app.services.charged_calls import charged_to_a_job
-from app.services.encoder_choice import MEASURED_FROM, EncoderChoice, list_choices
+from app.services.encoder_choice import MEASURED_FROM, EncoderChoice, installed_version, list_choices
 from app.services.indexing import describe_missing_index, find_index
 from app.services.judge_knowledge import get_capabilities, store_capabilities
 from app.services.passage_vectors import list_dropable, vectors_folder
@@ -118,7 +117,7 @@ def _python(workspace: Workspace) -> Check:
 
 
 def _packages(workspace: Workspace) -> Check:
-    found = [f"{name} {importlib.metadata.version(name)}" for name in PACKAGES]
+    found = [f"{name} {installed_version(name)}" for name in PACKAGES]
     return Check("packages", True, ", ".join(found))
 
 

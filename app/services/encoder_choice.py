@@ -132,13 +132,14 @@ def _key(workspace: Workspace, family: ModelVersion) -> str:
 def _machine() -> tuple[str, str]:
     """A short name of this machine and its libraries, and in words: another processor or version is measured anew."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    versions = [f"{name} {_version(name)}" for name in ("torch", "openvino")]
+    versions = [f"{name} {installed_version(name)}" for name in ("torch", "openvino")]
     gpu = ["a GPU"] if Path("/proc/driver/nvidia").is_dir() else []
     words = ", ".join([_processor(), f"{cores} cores", *gpu, *versions])
     return hashlib.sha256(words.encode()).hexdigest()[:12], words
 
 
-def _version(package: str) -> str:
+def installed_version(package: str) -> str:
+    """The version of an installed package, "none" where it is not installed."""
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:  # an installation may do without OpenVINO

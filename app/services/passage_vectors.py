@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,7 +27,7 @@ CHUNK = 1024
 
 
 class CorpusChanged(Exception):
-    """A passage was changed or deleted while the corpus was encoded; begin again."""
+    """A passage was changed or deleted, or kept vectors were, while the corpus was encoded; begin again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +44,12 @@ class PassageVectors:
     _cache: VectorCache
 
     def chunks(self) -> Iterator[NDArray[np.float32]]:
-        """The vectors, chunk after chunk, (any, dim) float32, L2-normalised."""
+        """The vectors, chunk after chunk, (any, dim) float32, L2-normalised.
+
+        Raises: CorpusChanged where somebody has deleted them since.
+        """
         for start in range(0, len(self._keys), CHUNK):
-            yield self._cache.vectors(self._keys[start : start + CHUNK])
+            yield _vectors(self._cache, self._keys[start : start + CHUNK])
 
 
 def vectors_folder(workspace: Workspace) -> Path:
@@ -69,7 +72,7 @@ def encode_passages(
 
     Raises:
         EncodingCancelled: `should_cancel` said so; what was encoded is kept.
-        CorpusChanged: an import changed a passage meanwhile.
+        CorpusChanged: an import changed a passage meanwhile, or kept vectors were deleted.
     """
     rows: list[int] = []
     ids: list[str] = []
@@ -90,6 +93,9 @@ def encode_passages(
     owner = CacheOwner(model.hash, workspace.settings.max_length, precision_of(backend), model.dim)
     cache = VectorCache.open(vectors_folder(workspace), owner)
     missing = cache.missing(keys)
+    if len(missing) and owner.precision != "f32":
+        _take_exact(workspace, cache, owner, keys[missing])
+        missing = cache.missing(keys)
     if len(missing):
         encoder = loaded.get()
         # A float32 vector is as good as a bf16 one, and for a few texts torch is ready at once.
@@ -98,6 +104,29 @@ def encode_passages(
             count_fall_back(workspace, model, asked=wanted, reason=encoder.refusal or "")
         _encode_missing(workspace, encoder, cache, keys, rows, missing, progress=progress, should_cancel=should_cancel)
     return PassageVectors(tuple(ids), len(missing), owner.precision, keys, cache)
+
+
+def _take_exact(workspace: Workspace, cache: VectorCache, owner: CacheOwner, keys: Keys) -> None:
+    """Copies what is known in float32, which is as good: a corpus that outgrew it is not encoded again.
+
+    keys: different ones.
+    """
+    exact = replace(owner, precision="f32")
+    if all(stored.owner != exact for stored in list_caches(vectors_folder(workspace))):
+        return
+    known = VectorCache.open(vectors_folder(workspace), exact)
+    for start in range(0, len(keys), CHUNK):
+        chunk = keys[start : start + CHUNK]
+        found = np.delete(chunk, known.missing(chunk), axis=0)
+        if len(found):
+            cache.append(found, _vectors(known, found))
+
+
+def _vectors(cache: VectorCache, keys: Keys) -> NDArray[np.float32]:
+    try:
+        return cache.vectors(keys)
+    except KeyError as exc:
+        raise CorpusChanged(f"kept vectors were deleted while they were read: {exc}") from exc
 
 
 def _encode_missing(

@@ -1,5 +1,6 @@
 """Building an index from kept vectors: only new texts are encoded, whatever was cancelled or killed before."""
 
+import importlib.metadata
 import signal
 import subprocess
 import sys
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 import sqlalchemy as sa
 import torch
+from numpy.typing import NDArray
 
 from app.bootstrap import Workspace, open_with
 from app.config import settings_from
@@ -35,7 +37,7 @@ from retriever.dense_index import DenseIndex
 from retriever.encoder import Encoder
 from retriever.encoding.measuring import BackendFigure, Measurement
 from retriever.errors import EncodingCancelled
-from retriever.vector_cache import list_caches
+from retriever.vector_cache import Keys, VectorCache, drop_cache, list_caches
 
 
 class Counted:
@@ -309,3 +311,61 @@ def test_the_doctor_tells_what_encodes_here_and_what_could_be_deleted(corpus: Wo
     with corpus.sessions.begin() as session:
         session.get_one(ModelVersion, model.id).stage = ModelStage.RETIRED
     assert "relabel doctor --drop-vectors" in said()["vectors"].detail
+
+
+def test_vectors_dropped_while_an_index_is_built_are_made_again(
+    corpus: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody frees disk space, and the build of an index ends in a KeyError."""
+    model = ensure_live_model(corpus)
+    monkeypatch.setattr(passage_vectors, "CHUNK", 16)
+    real, dropped = VectorCache.vectors, []
+
+    def dropping(cache: VectorCache, keys: Keys) -> NDArray[np.float32]:
+        if not dropped:
+            (stored,) = list_caches(passage_vectors.vectors_folder(corpus))
+            drop_cache(passage_vectors.vectors_folder(corpus), stored.owner)
+            dropped.append(stored)
+        return real(cache, keys)
+
+    monkeypatch.setattr(VectorCache, "vectors", dropping)
+    index, _ = build(corpus, model)
+    assert (index.n, len(dropped)) == (60, 1)
+
+
+def test_a_corpus_that_outgrows_float32_keeps_its_vectors(corpus: Workspace) -> None:
+    """The five hundredth passage has all of them encoded again, because bf16 is faster."""
+    model = ensure_live_model(corpus)
+    before, _ = build(corpus, model)
+    grown = short(corpus, encoder_backend="torch-bf16")
+    import_passages(grown, [("new", "Cups", "A cup of tea.")], source_name="more")
+    after, counted = build(grown, model)
+    assert (counted.total, after.n) == (1, 61)
+    np.testing.assert_array_equal(after.vectors[:60], before.vectors)
+
+
+def test_without_openvino_torch_encodes(corpus: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An installation without OpenVINO cannot index anything, or say what it has."""
+    named = short(corpus, encoder_backend="openvino")
+    model = ensure_live_model(named)
+    for module in ("openvino", "retriever.encoding.openvino_backend"):
+        monkeypatch.setitem(sys.modules, module, None)
+    real = importlib.metadata.version
+
+    def absent(package: str) -> str:
+        if package == "openvino":
+            raise importlib.metadata.PackageNotFoundError(package)
+        return real(package)
+
+    monkeypatch.setattr(importlib.metadata, "version", absent)
+    encoder_choice._machine.cache_clear()
+    try:
+        index, counted = build(named, model)
+        said = {check.name: check.detail for check in examine(named)}
+        choice = encoder_choice.get_choice(named, model)
+    finally:
+        encoder_choice._machine.cache_clear()
+    assert (index.n, counted.total) == (60, 60)
+    assert "openvino none" in said["packages"]
+    assert choice is not None
+    assert "openvino is not installed here" in (choice.reason or "")

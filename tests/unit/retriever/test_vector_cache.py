@@ -1,9 +1,11 @@
 """Vectors kept by the hash of their text."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -200,3 +202,42 @@ def test_vectors_of_another_shape_or_not_numbers_are_refused(tmp_path: Path, bro
     with pytest.raises(ValueError, match="vectors"):
         cache.append(keys_of("a"), broken.astype(np.float32))
     assert cache.n == 0
+
+
+def test_what_is_appended_while_a_cache_is_dropped_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Half an hour of another worker's encoding is deleted with what somebody dropped, and its index fails."""
+    keep(VectorCache.open(tmp_path, OWNER), "a", "b")
+    other = VectorCache.open(tmp_path, OWNER)
+    real, appending = shutil.rmtree, []
+
+    def while_deleting(path: Path, **options: bool) -> None:
+        appending.append(threading.Thread(target=keep, args=(other, "c")))
+        appending[0].start()
+        appending[0].join(timeout=0.3)  # it waits for the lock; without one it would have appended by now
+        real(path, **options)
+
+    monkeypatch.setattr(shutil, "rmtree", while_deleting)
+    drop_cache(tmp_path, OWNER)
+    appending[0].join()
+    np.testing.assert_array_equal(other.vectors(keys_of("c")), vectors_of("c"))
+    assert VectorCache.open(tmp_path, OWNER).missing(keys_of("a", "b", "c")).tolist() == [0, 1]
+
+
+def test_a_folder_that_cannot_be_read_for_a_moment_is_not_emptied(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A network drive that hiccups once costs every vector."""
+    keep(VectorCache.open(tmp_path, OWNER), "a")
+    read = Path.read_text
+
+    def fail(path: Path, *args: str, **options: str) -> str:
+        if path.name == "meta.json":
+            raise OSError(5, "Input/output error")
+        return read(path, *args, **options)
+
+    with monkeypatch.context() as broken:
+        broken.setattr(Path, "read_text", fail)
+        with pytest.raises(OSError, match="Input/output"):
+            VectorCache.open(tmp_path, OWNER)
+        assert list_caches(tmp_path) == []
+    assert VectorCache.open(tmp_path, OWNER).missing(keys_of("a")).tolist() == []
