@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from app.bootstrap import Workspace
 from app.services.hard_negatives import mine_stages
@@ -14,8 +14,14 @@ from app.services.indexing import Progress, model_path
 from app.services.label_sets import stage_names
 from app.services.recipes import Recipe
 from app.services.retrievers import open_index, open_retriever
+from app.services.run_remarks import warn
 from db.models import ModelVersion
+from db.queries import training as training_queries
+from db.queries.registry import get_live
 from retriever.types import AdapterSettings, TrainingProgress, TrainingSettings, TrainingStage
+
+if TYPE_CHECKING:
+    from retriever.adapter_training import Baseline
 
 ENCODER_FILE = "encoder.json"
 """Names in an adapter's folder the model that it is for: equal weights for two encoders are two models."""
@@ -57,14 +63,7 @@ def make_model(workspace: Workspace, work: Work, output: Path) -> Made:
     )
     there = {stage.name for stage in work.stages}
     left_out = [name for name in stage_names(work.recipe.curriculum) if name not in there]
-    return Made(made.dim, {**made.report, "left_out_stages": left_out}, _remark(made.report))
-
-
-def _remark(report: Mapping[str, Any]) -> str:
-    if report["keep"] > 0:
-        return ""
-    n = int(report["unseen"].get("queries", 0))
-    return f"It changes nothing: on the {n} questions put aside, no change that was learned was better than none."
+    return Made(made.dim, {**made.report, "left_out_stages": left_out}, warn(made.report))
 
 
 def _make_full(workspace: Workspace, work: Work, settings: TrainingSettings, output: Path) -> Made:
@@ -111,8 +110,26 @@ def _make_adapter(workspace: Workspace, work: Work, settings: AdapterSettings, o
         passage_vectors=retriever.index.vectors,
         settings=settings,
         output=output,
+        baseline=_baseline(workspace, work.base),
         on_progress=work.on_loss,
         should_cancel=work.should_cancel,
     )
     (output / ENCODER_FILE).write_text(json.dumps({"encoder": work.base.hash}) + "\n", encoding="utf-8")
     return Made(retriever.index.dim, asdict(report))
+
+
+def _baseline(workspace: Workspace, encoder: ModelVersion) -> Baseline | None:
+    """The live adapter where it stands on that encoder, and what it was trained on; None for no adapter."""
+    from retriever.adapter import QueryAdapter
+    from retriever.adapter_training import Baseline
+
+    with workspace.sessions.read() as session:
+        live = get_live(session)
+        if live is None or live.encoder_id != encoder.id:
+            return None
+        trained_on = training_queries.list_trained_positives(
+            session,
+            label_set_ids=training_queries.label_sets_of(session, [live.id]),
+            relevant_from=workspace.settings.relevant_from,
+        )
+    return Baseline(QueryAdapter.load(model_path(workspace, live)), trained_on)

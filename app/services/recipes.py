@@ -15,6 +15,8 @@ from db.enums import ModelKind
 from retriever.types import AdapterSettings, TrainingSettings
 
 CURRICULA = ("curriculum", "union", "human", "llm")
+STARTS = ("base", "live")
+FROM_LIVE = STARTS[1]
 _MOST_MINED = 64
 
 
@@ -33,13 +35,15 @@ class Recipe:
 
     speed: an adapter of the query vector, or the encoder itself. curriculum: a name of CURRICULA. mined_negatives: hard
     negatives a question that the live model finds, 0 for none; full speed only. human: see `HumanStage`; full speed
-    only, for an adapter stops at the epoch that its unseen slice says.
+    only, for an adapter stops at the epoch that its unseen slice says. start_from: a name of STARTS, from which full
+    model a full training starts: the first base, or the live one, which is the anchor's reference too.
     """
 
     training: TrainingSettings | AdapterSettings
     curriculum: str = CURRICULA[0]
     mined_negatives: int = 0
     human: HumanStage = field(default_factory=HumanStage)
+    start_from: str = STARTS[0]
 
     @property
     def speed(self) -> ModelKind:
@@ -47,7 +51,10 @@ class Recipe:
 
 
 def make_recipe(settings: Settings, overrides: Mapping[str, Any]) -> Recipe:
-    """The workspace's recipe, changed by `overrides`: speed, curriculum, mined_negatives, or a setting of the training.
+    """The workspace's recipe, changed by `overrides`: speed, curriculum, mined_negatives, start_from, or a setting of
+    the training.
+
+    Without an anchor no training starts from the live model: a second fine-tune on top of a first can lower scores.
 
     Raises:
         InputInvalid: an override is unknown or not allowed; the message names it.
@@ -56,21 +63,28 @@ def make_recipe(settings: Settings, overrides: Mapping[str, Any]) -> Recipe:
     speed = changes.pop("speed", settings.speed)
     curriculum = changes.pop("curriculum", settings.curriculum)
     mined = changes.pop("mined_negatives", settings.mined_negatives)
+    start_from = changes.pop("start_from", settings.start_from)
     if speed not in tuple(ModelKind):
         raise InputInvalid(f"speed is {speed!r}; choose {' or '.join(ModelKind)}")
     if curriculum not in CURRICULA:
         raise InputInvalid(f"curriculum is {curriculum!r}; choose {', '.join(CURRICULA)}")
     if type(mined) is not int or not 0 <= mined <= _MOST_MINED:
         raise InputInvalid(f"mined_negatives is {mined!r}; it must be a whole number from 0 to {_MOST_MINED}")
+    if start_from not in STARTS:
+        raise InputInvalid(f"start_from is {start_from!r}; choose {' or '.join(STARTS)}")
     adapter = speed == ModelKind.ADAPTER
+    if adapter and overrides.get("start_from") == FROM_LIVE:
+        raise InputInvalid("start_from is for a full training; an adapter is trained for the live encoder anyway")
     try:
         training = settings.adapter_training(**changes) if adapter else settings.full_training(**changes)
     except ValueError as exc:
         raise InputInvalid(f"these training settings cannot be used: {exc}") from exc
     if adapter:
         return Recipe(training, curriculum)
+    if start_from == FROM_LIVE and not (isinstance(training, TrainingSettings) and training.anchor > 0):
+        raise InputInvalid("start_from is 'live' and anchor is 0: give an anchor above 0, or start from the base")
     human = HumanStage(settings.human_epochs, settings.human_learning_rate, settings.human_one_positive)
-    return Recipe(training, curriculum, mined, human)
+    return Recipe(training, curriculum, mined, human, start_from)
 
 
 def stored_recipe(recipe: Recipe) -> dict[str, Any]:
@@ -84,5 +98,9 @@ def read_recipe(stored: Mapping[str, Any]) -> Recipe:
         return Recipe(TrainingSettings(**stored), "union")
     kind = AdapterSettings if stored["speed"] == ModelKind.ADAPTER else TrainingSettings
     return Recipe(
-        kind(**stored["training"]), stored["curriculum"], stored["mined_negatives"], HumanStage(**stored["human"])
+        kind(**stored["training"]),
+        stored["curriculum"],
+        stored["mined_negatives"],
+        HumanStage(**stored["human"]),
+        stored.get("start_from", STARTS[0]),
     )

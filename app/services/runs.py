@@ -19,7 +19,8 @@ from app.services.indexing import encoder_model
 from app.services.label_sets import freeze, load_stages
 from app.services.label_sets import get_trainable as get_trainable
 from app.services.models import model_view
-from app.services.recipes import Recipe, make_recipe, stored_recipe
+from app.services.recipes import FROM_LIVE, Recipe, make_recipe, stored_recipe
+from app.services.run_remarks import remarks_on
 from app.services.views import LossPoint, RunView
 from db.enums import ModelKind, RunStatus
 from db.errors import NotFound
@@ -95,13 +96,14 @@ def create_run(
 def _base_model(session: Session, recipe: Recipe) -> ModelVersion:
     """What a run starts from.
 
-    A full training starts from the first base, never on top of an earlier fine-tune (methods, section 7). An adapter is
-    trained for the encoder that is live, or that the live adapter stands on: never on top of another adapter.
+    A full training starts from the first base, never on top of an earlier fine-tune, which can lower scores; unless it
+    is anchored and was asked to start from the live full model, the reference then. An adapter is trained for the
+    encoder that is live, or that the live adapter stands on: never on top of another adapter.
     """
     model = get_live(session)
     if model is None:
         raise NothingToDo("no model is live yet", user_message="Pool candidates first: relabel pool")
-    if recipe.speed is ModelKind.ADAPTER:
+    if recipe.speed is ModelKind.ADAPTER or recipe.start_from == FROM_LIVE:
         return encoder_model(session, model)
     while model.base_id is not None:
         model = session.get_one(ModelVersion, model.base_id)
@@ -152,6 +154,7 @@ def _view(workspace: Workspace, session: Session, run: TrainingRun) -> RunView:
     evaluation = None if run.evaluation_id is None else session.get_one(Evaluation, run.evaluation_id)
     model = None if run.model_version_id is None else session.get_one(ModelVersion, run.model_version_id)
     recipe: Mapping[str, Any] = run.settings.get("training", run.settings)
+    speed = ModelKind(run.settings.get("speed", ModelKind.FULL))
     return RunView(
         id=run.id,
         status=run.status,
@@ -164,11 +167,11 @@ def _view(workspace: Workspace, session: Session, run: TrainingRun) -> RunView:
         label_set=label_set.hash[:12],
         n_labels=label_set.n_labels,
         label_counts={name: int(count) for name, count in label_set.counts.items()},
-        speed=ModelKind(run.settings.get("speed", ModelKind.FULL)),
+        speed=speed,
         loss_name=str(recipe["loss"]),
         settings=run.settings,
         report=run.report,
-        remarks=_remarks(run.report),
+        remarks=remarks_on(run.report, speed=speed, message=run.message),
         points=tuple(LossPoint(p.step, p.loss, p.seconds) for p in training_queries.list_points(session, run.id)),
         model=None if model is None else model_view(session, model),
         evaluation=None if evaluation is None else evaluation_view(session, evaluation),
@@ -176,26 +179,6 @@ def _view(workspace: Workspace, session: Session, run: TrainingRun) -> RunView:
         started_at=run.started_at,
         finished_at=run.finished_at,
     )
-
-
-def _remarks(report: Mapping[str, Any]) -> tuple[str, ...]:
-    """What a run trained on, and what it left out, in sentences; nothing is left out without a word."""
-    said = []
-    if report.get("stages"):
-        said.append(f"Trained in this order: {', '.join(report['stages'])}.")
-    if report.get("left_out_stages"):
-        said.append(f"Left out, for they hold no relevant label: {', '.join(report['left_out_stages'])}.")
-    skipped = report.get("skipped_lists") or {}
-    if skipped:
-        reasons = ", ".join(f"{reason}: {count:,}" for reason, count in skipped.items())
-        said.append(f"Questions that could not be trained on ({reasons}).")
-    mined = report.get("mined_negatives")
-    if mined is not None:
-        said.append(f"{mined['mined']:,} hard negatives were mined, {mined['unlabelled']:,} of them judged by nobody.")
-    keep = report.get("keep", 1.0)
-    if 0 < keep < 1:
-        said.append(f"{keep:.0%} of what was learned is kept, as the questions put aside say.")
-    return tuple(said)
 
 
 def request_cancel(workspace: Workspace, *, run_id: int, person: str) -> None:

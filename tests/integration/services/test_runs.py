@@ -184,7 +184,7 @@ def test_eight_clicks_at_once_make_one_run(labelled: Workspace) -> None:
     assert len(runs.list_runs(labelled)) == 1
 
 
-def test_each_full_run_starts_from_the_first_base_and_an_adapter_stands_on_the_live_encoder(
+def test_a_full_run_starts_from_the_first_base_unless_anchored_to_the_live_model_on_which_an_adapter_stands(
     labelled: Workspace,
 ) -> None:
     """Fine-tuning a fine-tune lowers the scores (FlagEmbedding#869)."""
@@ -194,8 +194,9 @@ def test_each_full_run_starts_from_the_first_base_and_an_adapter_stands_on_the_l
         base_id = session.scalar(sa.text("SELECT model_version_id FROM live_model"))
     tuned = add_model(labelled, "tuned", base_id=base_id)
     promote(labelled, model_id=tuned, person=labelled.settings.person, override_reason="looks right")
-    for speed, base in (("full", base_id), ("adapter", tuned)):
-        run_id, _, _ = runs.create_run(labelled, person="Ada", overrides={"speed": speed})
+    anchored = {"speed": "full", "start_from": "live", "anchor": 0.5}
+    for overrides, base in (({"speed": "full"}, base_id), ({"speed": "adapter"}, tuned), (anchored, tuned)):
+        run_id, _, _ = runs.create_run(labelled, person="Ada", overrides=overrides)
         with labelled.sessions.read() as session:
             assert session.get_one(TrainingRun, run_id).base_model_id == base
         runs.request_cancel(labelled, run_id=run_id, person="Ada")

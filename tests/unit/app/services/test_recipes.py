@@ -46,6 +46,9 @@ def test_every_loss_can_be_chosen_at_both_speeds(settings: Settings, loss: str) 
         ({"curriculum": "both"}, "curriculum is 'both'"),
         ({"mined_negatives": True}, "mined_negatives is True"),
         ({"mined_negatives": 65}, "mined_negatives is 65"),
+        ({"start_from": "live"}, "start_from is for a full training"),
+        ({"speed": "full", "start_from": "best"}, "start_from is 'best'"),
+        ({"speed": "full", "start_from": "live"}, "anchor is 0"),
         ({"anchor": 0.5}, "there is no setting 'anchor'"),
         ({"speed": "full", "anchor": -1.0}, "anchor is -1.0"),
         ({"speed": "full", "epochs": "3"}, "epochs is '3'; it must be a whole number"),
@@ -55,6 +58,16 @@ def test_what_cannot_be_used_is_named(settings: Settings, overrides: dict[str, o
     """A typing error is found by the worker, in its log, an hour later."""
     with pytest.raises(InputInvalid, match=named):
         make_recipe(settings, overrides)
+
+
+def test_an_anchored_training_may_start_from_the_live_model(settings: Settings) -> None:
+    """A waiting run would start from the base after all, with the anchor at the wrong model."""
+    recipe = make_recipe(settings, {"speed": "full", "start_from": "live", "anchor": 0.5})
+    assert recipe.start_from == "live"
+    stored = json.loads(json.dumps(stored_recipe(recipe)))
+    assert read_recipe(stored) == recipe
+    del stored["start_from"]
+    assert read_recipe(stored).start_from == "base", "a run from before there was a choice"
 
 
 @pytest.mark.parametrize("speed", ["adapter", "full"])
