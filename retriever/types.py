@@ -246,8 +246,8 @@ class AdapterSettings:
     weight of the squared size of the change that the adapter makes, 0 or more. corpus_negatives: most passages of the
     corpus that may be unlabelled negatives; list_negatives: most of them in one query's list, the highest scores under
     the margin first.
-    unseen_share: part of the lists, in [0, 0.5], put aside with all their relevant passages, on which the epoch is
-    chosen that is best without being worse than no adapter.
+    unseen_share: part of the lists, in [0, 0.5], put aside with all their relevant passages, on which no epoch that is
+    chosen is worse than the model before.
 
     Raises: ValueError naming the setting, its value and what is allowed.
     """
