@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from sqlalchemy.orm import Session
+
 from annotator.errors import AnnotatorError
 from annotator.judges.call_ledger import InMemoryCallLedger
 from app.bootstrap import Workspace, judge_host, make_judge
@@ -54,13 +56,15 @@ def create(
     only_failed: bool = False,
     even_final: bool = False,
     here: bool = False,
+    on_record: Callable[[Session, LabelJob, bool], None] | None = None,
 ) -> Asked:
     """Asks for the labels that a judge has not given yet; its unfinished job, if there is one, goes on instead.
 
     Caps are over the whole job, what it has spent before included. A cap that is not given is the one that the
     unfinished job has, for a retry that of the job that the failures came from, else that of the settings. Caps given
     for a job that is under way hold from its next call on. With `only_failed` only pairs are asked about that failed
-    before; with `even_final` also those that no retry can mend.
+    before; with `even_final` also those that no retry can mend. `on_record` writes what must be stored together with
+    the request or not at all; it is told whether the job is under way by this request, and not by somebody else's.
 
     Raises:
         NothingToDo: the judge has labelled every candidate.
@@ -82,6 +86,8 @@ def create(
         if job is not None and job.status.is_active and not is_left_behind(workspace, job):
             if capped:
                 job.token_cap, job.cost_cap_usd = token_cap, cost_cap_usd
+            if on_record is not None:
+                on_record(session, job, False)
             return Asked(job.id, job.workflow_id or "", new=False)
         new = job is None
         if job is None:
@@ -106,6 +112,8 @@ def create(
                 user_message=_nothing_left(judge.identity.name, only_failed=only_failed),
             )
         job.n_pairs = job.done + job.failed + left
+        if on_record is not None:
+            on_record(session, job, True)
         return Asked(job.id, job.workflow_id, new=new)
 
 

@@ -28,6 +28,26 @@ BYTES_A_TOKEN = 4.0
 
 
 @dataclass(frozen=True, slots=True)
+class Destination:
+    """Whom the texts go to: the judge, its prompt, and the host, None when no text leaves this machine."""
+
+    judge: str
+    prompt_version: str
+    host: str | None
+
+
+def destination(workspace: Workspace, *, spec: Mapping[str, Any] | None = None) -> Destination:
+    """Whom a label job with this judge would send texts to, by the settings there are now; nothing is rendered.
+
+    Raises:
+        SettingsInvalid, PromptInvalid: there is no such judge.
+    """
+    judge = make_judge(workspace.settings, workspace.scale, InMemoryCallLedger(), spec, known=known_to(workspace))
+    host = None if _is_local(judge.identity) else judge_host(workspace.settings)
+    return Destination(judge.identity.name, judge.identity.prompt_version, host)
+
+
+@dataclass(frozen=True, slots=True)
 class _Calls:
     """The calls of a sample of pairs, with the model each goes to."""
 

@@ -16,7 +16,7 @@ from app.services.held_jobs import HERE, is_left_behind
 from app.services.indexing import Progress
 from app.services.label_views import LabelPlan
 from app.services.round_figures import advise, figure_of, gain_of, measure
-from app.services.rounds import held_open, is_cancelled, next_part, store_part
+from app.services.rounds import held_open, is_cancelled, jobs_of, next_part, store_part
 from db.enums import RoundStatus, RunStatus
 from db.models import LabelJob, LabelSet, Person, TrainingRound, TrainingRun
 from db.queries import rounds as round_queries
@@ -64,7 +64,10 @@ def plan(workspace: Workspace, round_id: int) -> LabelPlan:
 def begin_labelling(workspace: Workspace, round_id: int, *, here: bool) -> int | None:
     """The id of the label job that labels what is new, asked for if it is not there yet; None when nothing is left.
 
+    The round and its job are recorded together: no job is left to a worker that no round knows.
+
     Raises:
+        RoundCancelled: somebody asked the round to stop meanwhile.
         InputInvalid: a cap is not allowed.
     """
     with workspace.sessions.read() as session:
@@ -76,20 +79,25 @@ def begin_labelling(workspace: Workspace, round_id: int, *, here: bool) -> int |
     if job is not None and job.status.is_active and not here and not is_left_behind(workspace, job):
         return job.id
     asked = row.settings
+
+    def attach(session: Session, job: LabelJob, own: bool) -> None:
+        row = held_open(session, round_id)
+        row.label_job_id = job.id
+        if own:
+            row.progress = {**row.progress, "jobs": sorted({*jobs_of(row), job.id})}
+
     try:
-        job_id = label_jobs.create(
+        return label_jobs.create(
             workspace,
             person=person,
             spec=asked["spec"],
             token_cap=asked.get("token_cap"),
             cost_cap_usd=asked.get("cost_cap_usd"),
             here=here,
+            on_record=attach,
         ).job_id
     except NothingToDo:
         return None
-    with workspace.sessions.begin() as session:
-        held_open(session, round_id).label_job_id = job_id
-    return job_id
 
 
 def _person(session: Session, row: TrainingRound) -> str:
@@ -113,7 +121,7 @@ def end_labelling(workspace: Workspace, round_id: int) -> None:
             user_message=f"Labelling stopped: {job.message or job.status}",
         )
     with workspace.sessions.read() as session:
-        bought = round_queries.count_bought(session, criterion=row.criterion, after=row.progress["last_suggestion"])
+        bought = round_queries.count_bought(session, job_ids=jobs_of(row), after=row.progress["last_suggestion"])
     store_part(
         workspace,
         round_id,
@@ -143,9 +151,15 @@ def begin_training(workspace: Workspace, round_id: int, *, here: bool) -> int:
         person = _person(session, row)
     if run is not None and (run.status.is_active or run.status is RunStatus.DONE):
         if here and run.status.is_active and not run.workflow_id.startswith(HERE):
+            waits = runs.is_worker_alive(workspace)
             raise Conflict(
                 f"training run {run.id} is a worker's",
-                user_message=f"Training run {run.id} of this round is the worker's. Start one with: relabel worker",
+                user_message=f"Training run {run.id} of this round is a worker's"
+                + (
+                    ", and one works on it. When it is done, run this again."
+                    if waits
+                    else ", and none runs. Start one with: relabel worker. When the run is done, run this again."
+                ),
             )
         return run.id
 

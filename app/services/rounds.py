@@ -10,7 +10,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from filelock import FileLock, Timeout
@@ -21,7 +21,7 @@ from annotator.judges.call_ledger import InMemoryCallLedger
 from annotator.types import Criterion
 from app.bootstrap import Workspace, make_judge
 from app.errors import AppError, Conflict, InputInvalid, NothingToDo
-from app.services import label_jobs, runs
+from app.services import label_jobs, label_plans, runs
 from app.services.held_jobs import HERE, here_id
 from app.services.indexing import corpus_hash, ensure_live_model
 from app.services.judge_knowledge import known_to
@@ -83,7 +83,8 @@ def begin(
     make_recipe(workspace.settings, overrides or {})
     label_jobs.caps(workspace, token_cap=token_cap, cost_cap_usd=cost_cap_usd)
     described = None if spec is None else dict(spec)
-    _check_judge(workspace, described or _usual_judge(workspace, criterion), criterion)
+    usual = _usual_judge(workspace, criterion)
+    _check_judge(workspace, described or usual, criterion)
     given = {"spec": described, "token_cap": token_cap, "cost_cap_usd": cost_cap_usd, "depth": depth}
     changes: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     with workspace.sessions.read() as session:
@@ -101,7 +102,7 @@ def begin(
                     number=round_queries.next_number(session, criterion=criterion),
                     criterion=criterion,
                     pooled_with_id=model.id,
-                    settings={"spec": _usual_judge(workspace, criterion), "overrides": {}},
+                    settings={"spec": usual, "overrides": {}},
                     progress={
                         "candidates_before": round_queries.count_candidates(session),
                         "last_suggestion": round_queries.last_suggestion(session),
@@ -125,6 +126,8 @@ def begin(
                 "wait": wait and bool(row.settings.get("wait", True)),
                 "workflow_id": here_id() if here else _queue_id(),
             }
+            if consent:
+                row.settings = {**row.settings, "agreed": _destination(workspace, row)}
             row.status, row.message = RoundStatus.RUNNING, ""
             row.stage = next_part(row)
             row.person_id = person_named(session, person, now=now).id
@@ -185,7 +188,9 @@ def go_on(workspace: Workspace, *, round_id: int, person: str, here: bool = Fals
         part = next_part(row)
         if part not in (Part.CONSENT, Part.AUDIT):
             raise NothingToDo(f"round {row.number} does not wait for a word: {part}")
-        said = {"consent": True} if part is Part.CONSENT else {"wait": False}
+        said: dict[str, Any] = {"wait": False}
+        if part is Part.CONSENT:
+            said = {"consent": True, "agreed": _destination(workspace, row)}
         row.settings = {**row.settings, **said, "workflow_id": here_id() if here else _queue_id()}
         row.status, row.message = RoundStatus.RUNNING, ""
         row.stage = next_part(row)
@@ -220,14 +225,33 @@ def _lock_file(workspace: Workspace, round_id: int) -> str:
 
 
 def part_of(workspace: Workspace, round_id: int, *, workflow_id: str | None = None) -> Part:
-    """What is to be done next; OVER for a workflow that the round is not that of, or while it waits for people."""
+    """What is to be done next; OVER for a workflow that the round is not that of, or while it waits for people.
+
+    Consent holds for the judge and the host that it was given for: if they are others by now, it is asked for again.
+    """
     with workspace.sessions.read() as session:
         row = round_queries.get_round_or_raise(session, round_id)
     if workflow_id is not None and (
         row.settings["workflow_id"] != workflow_id or row.status is not RoundStatus.RUNNING
     ):
         return Part.OVER
-    return next_part(row)
+    part = next_part(row)
+    if part is not Part.LABEL:
+        return part
+    goes_to = _destination(workspace, row)
+    if goes_to["host"] is None or row.settings.get("agreed") == goes_to:
+        return part
+    # Nobody agreed to this: settings or the judge changed since, or before a text left this machine at all.
+    with workspace.sessions.begin() as session:
+        row = held_open(session, round_id)
+        row.settings = {**row.settings, "consent": None}
+        row.progress = {**row.progress, "pooled": {**row.progress["pooled"], "free": False}}
+        return next_part(row)
+
+
+def _destination(workspace: Workspace, row: TrainingRound) -> dict[str, Any]:
+    """Whom the round's texts go to by the settings there are now, as it is kept beside what somebody agreed to."""
+    return asdict(label_plans.destination(workspace, spec=row.settings["spec"]))
 
 
 def store_part(workspace: Workspace, round_id: int, name: str, figures: dict[str, Any], **columns: Any) -> None:
@@ -249,6 +273,11 @@ def held_open(session: Session, round_id: int) -> TrainingRound:
     if row.status in ENDED:
         raise RoundCancelled(f"round {round_id} is {row.status}")
     return row
+
+
+def jobs_of(row: TrainingRound) -> list[int]:
+    """The label jobs that the round asked for; the one it waits for may be somebody else's."""
+    return [int(job_id) for job_id in row.progress.get("jobs", [])]
 
 
 def set_caps(workspace: Workspace, *, round_id: int, token_cap: int | None, cost_cap_usd: float | None) -> None:
@@ -289,6 +318,8 @@ def hand_back(workspace: Workspace, round_id: int) -> None:
 def request_cancel(workspace: Workspace, *, round_id: int, person: str) -> None:
     """Stops a round, and its label job or training run; what was labelled and audited stays. One that is over stays so.
 
+    A label job that somebody else asked for goes on.
+
     Raises:
         NotFound: there is no such round.
     """
@@ -298,7 +329,7 @@ def request_cancel(workspace: Workspace, *, round_id: int, person: str) -> None:
             return
         row.status, row.stage, row.finished_at = RoundStatus.CANCELLED, Part.OVER, workspace.now()
         row.message = f"cancelled by {person}"
-    if row.label_job_id is not None:
+    if row.label_job_id is not None and row.label_job_id in jobs_of(row):
         label_jobs.request_cancel(workspace, job_id=row.label_job_id, person=person)
     if row.run_id is not None:
         runs.request_cancel(workspace, run_id=row.run_id, person=person)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -103,15 +104,15 @@ class Bought:
     cost_usd: float | None
 
 
-def count_bought(session: Session, *, criterion: Criterion, after: int) -> Bought:
-    """The suggestions of label jobs with an id above `after`; imported ones cost nothing and do not count."""
+def count_bought(session: Session, *, job_ids: Collection[int], after: int) -> Bought:
+    """The suggestions of these label jobs with an id above `after`."""
     row = session.execute(
         sa.select(
             sa.func.count(),
             sa.func.coalesce(sa.func.sum(Suggestion.prompt_tokens + Suggestion.completion_tokens), 0),
             sa.func.coalesce(sa.func.sum(Suggestion.cost_usd), 0.0),
             sa.func.count(Suggestion.cost_usd),
-        ).where(Suggestion.criterion == criterion, Suggestion.id > after, Suggestion.job_id.is_not(None))
+        ).where(Suggestion.job_id.in_(list(job_ids)), Suggestion.id > after)
     ).one()
     return Bought(int(row[0]), int(row[1]), float(row[2] or 0.0) if row[0] == row[3] else None)
 

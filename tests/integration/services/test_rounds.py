@@ -21,7 +21,7 @@ from app.services.round_reading import get_open, get_round, list_rounds
 from app.services.round_views import Part, RoundView
 from builders import N_TRAIN, TOPICS, add_corpus, audit, judge_held_out, passage_ids, query_id
 from db.enums import RoundStatus, RunStatus
-from db.models import Candidate, CandidateHit, ModelVersion, Suggestion, TrainingRound, TrainingRun
+from db.models import Candidate, CandidateHit, LabelJob, ModelVersion, Suggestion, TrainingRound, TrainingRun
 from servers.scripted_llm import COMPLETION_TOKENS, PROMPT_TOKENS, ScriptedLLM, good
 from trained import QUICK, copy_of, count, power_back, power_cut
 
@@ -286,3 +286,81 @@ def test_a_round_goes_on_with_a_label_job_that_was_stopped(waiting: Workspace, s
     stopped = round_jobs.run_here(llm, asked.round_id)
     assert (stopped.status, stopped.next_part) == (RoundStatus.WAITING, Part.AUDIT), "the stopped job was gone on with"
     assert stopped.labels == count(llm, Candidate)
+
+
+def labelling_next(workspace: Workspace, **options: object) -> int:
+    """A new round that has pooled and is about to have its pairs labelled."""
+    before = get_open(workspace)
+    if before is not None:
+        rounds.request_cancel(workspace, round_id=before.id, person="Ada")
+    asked = rounds.begin(workspace, person="Ada", **{"consent": True, "here": True, **options})  # type: ignore[arg-type]
+    round_parts.pool_part(workspace, asked.round_id)
+    return asked.round_id
+
+
+def test_a_round_that_ends_while_it_asks_for_labels_leaves_no_job_to_a_worker(
+    waiting: Workspace, server: ScriptedLLM, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The round is cancelled or its process dies, and a worker buys the labels all the same."""
+    llm = with_llm(waiting, server)
+    jobs = count(llm, LabelJob)
+    round_id = labelling_next(llm)
+    power_cut(llm, "training_round", "UPDATE OF label_job_id")
+    with pytest.raises(sa.exc.SQLAlchemyError):
+        round_parts.begin_labelling(llm, round_id, here=False)
+    assert (count(llm, LabelJob), label_jobs.get_queued(llm)) == (jobs, ()), "killed before it took note of its job"
+    power_back(llm)
+    create = label_jobs.create
+
+    def cancelled_meanwhile(*args: object, **options: object) -> label_jobs.Asked:
+        rounds.request_cancel(llm, round_id=round_id, person="Grace")
+        return create(*args, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(label_jobs, "create", cancelled_meanwhile)
+    with pytest.raises(rounds.RoundCancelled):
+        round_parts.begin_labelling(llm, round_id, here=False)
+    assert (count(llm, LabelJob), label_jobs.get_queued(llm)) == (jobs, ())
+    assert server.requests == []
+
+
+def test_a_yes_to_one_host_is_no_yes_to_another(waiting: Workspace, server: ScriptedLLM) -> None:
+    """The address in relabel.toml is changed, a failed round is asked again, and the corpus goes to a stranger."""
+    llm = with_llm(waiting, server)
+    round_id = labelling_next(llm)
+    assert rounds.part_of(llm, round_id) is Part.LABEL
+    rounds.close_after(llm, round_id, "the server did not answer")
+    other = replace(llm, settings=llm.settings.model_copy(update={"openai_base_url": "http://127.0.0.2:9/v1"}))
+    rounds.begin(other, person="Ada", here=True)
+    asked = round_jobs.run_here(other, round_id)
+    assert (asked.status, asked.next_part) == (RoundStatus.WAITING, Part.CONSENT)
+    rounds.go_on(other, round_id=round_id, person="Ada", here=True)
+    assert rounds.part_of(other, round_id) is Part.LABEL
+    assert rounds.part_of(llm, round_id) is Part.CONSENT, "a worker with the older settings"
+    assert (server.requests, count(llm, LabelJob)) == ([], 1)
+
+
+def test_a_round_pooled_with_the_local_judge_asks_before_a_text_leaves(waiting: Workspace, server: ScriptedLLM) -> None:
+    """Labelling was free when the round pooled; the judge is changed, and nobody is asked what it costs."""
+    round_id = labelling_next(waiting, consent=None)
+    assert rounds.part_of(waiting, round_id) is Part.LABEL
+    llm = with_llm(waiting, server)
+    rounds.begin(llm, person="Ada", spec={"kind": "pointwise"}, here=False)
+    assert rounds.part_of(llm, round_id) is Part.CONSENT
+
+
+def test_a_job_that_somebody_else_asked_for_is_neither_counted_nor_stopped(
+    waiting: Workspace, server: ScriptedLLM
+) -> None:
+    """Cancelling a round stops a colleague's labelling, or its figures claim what that one spent."""
+    llm = with_llm(waiting, server)
+    theirs = label_jobs.create(llm, person="Grace", spec={"kind": "pointwise"}).job_id
+    round_id = labelling_next(llm, here=False)
+    assert round_parts.begin_labelling(llm, round_id, here=False) == theirs
+    rounds.request_cancel(llm, round_id=round_id, person="Ada")
+    assert label_jobs.get_job(llm, job_id=theirs).status is RunStatus.QUEUED
+    round_id = labelling_next(llm, here=False)
+    assert round_parts.begin_labelling(llm, round_id, here=False) == theirs
+    label_jobs.run_here(llm, theirs)
+    round_parts.end_labelling(llm, round_id)
+    view = get_round(llm, round_id=round_id)
+    assert (view.labels, len(server.requests)) == (0, count(llm, Candidate))
