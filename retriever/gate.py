@@ -38,6 +38,7 @@ def decide(
     min_queries: int = DEFAULT_MIN_QUERIES,
     looks: int,
     regression: RegressionOutcome | None = None,
+    let_through: int = 0,
     alpha: float = 0.05,
 ) -> GateVerdict:
     """The verdict and, in plain sentences, why.
@@ -48,10 +49,11 @@ def decide(
     the live model fails as well is said and does not block: refusing would keep a model that is as bad there (our
     choice). Bounds are one-sided, `cautious_bounds` at the level this look may spend. Too few unseen queries to
     judge, or slices unknown, is said but does not block: the bound over all queries still must hold. margin: nDCG, 0 or
-    more.
+    more. let_through: how many models in a row, the live one last, went live without being shown better: each may have
+    lost the margin against the one before, which is said and does not block (our choice).
 
-    Raises: ValueError for an unknown rule, a negative margin, looks below 0, min_queries below 1 or a comparison
-    without nDCG@10.
+    Raises: ValueError for an unknown rule, a negative margin, looks or let_through below 0, min_queries below 1 or a
+    comparison without nDCG@10.
     """
     if rule not in GATE_RULES:
         raise ValueError(f"rule is {rule!r}; choose one of {', '.join(GATE_RULES)}")
@@ -59,6 +61,8 @@ def decide(
         raise ValueError(f"margin is {margin}; it must be 0 or more")
     if min_queries < 1:
         raise ValueError(f"min_queries is {min_queries}; it must be 1 or more")
+    if let_through < 0:
+        raise ValueError(f"let_through is {let_through}; it must be 0 or more")
     if GATE_MEASURE not in comparison.differences:
         raise ValueError(f"the comparison has no {GATE_MEASURE}: evaluate it for both models")
     spent = alpha_for_look(looks, alpha=alpha)
@@ -68,6 +72,8 @@ def decide(
     holds = better or (rule == NOT_WORSE and low > -margin)
     enough = overall.n >= min_queries
     reasons = [_overall_reason(overall, low=low, high=high, rule=rule, margin=margin, alpha=spent)]
+    if holds and not better:
+        reasons.append(_drift_reason(let_through, margin=margin))
     reasons.append(
         f"This was look {looks + 1} at these queries, at {_percent(1 - spent)} confidence; "
         "each further look asks for more."
@@ -107,6 +113,16 @@ def _overall_reason(overall: Difference, *, low: float, high: float, rule: str, 
             f"Not worse by more than {margin:.3f}: {change}, not below {low:+.3f} at {_percent(1 - alpha)} confidence."
         )
     return f"It may be worse by more than {margin:.3f}: {may_be}.{_would_settle(overall, above=-margin, alpha=alpha)}"
+
+
+def _drift_reason(let_through: int, *, margin: float) -> str:
+    if not let_through:
+        return f"Each model that goes live like this may lose {margin:.3f} against the one before it."
+    in_a_row = let_through + 1
+    return (
+        f"It would be the {in_a_row}. model in a row that goes live without being shown better: each may have lost "
+        f"{margin:.3f}, together {in_a_row * margin:.3f} against the model they began from."
+    )
 
 
 def _judge_unseen(comparison: Comparison, *, margin: float, alpha: float) -> tuple[bool, str]:

@@ -16,6 +16,7 @@ from annotator.types import Criterion
 from app.bootstrap import Workspace
 from app.errors import NothingToDo
 from app.services.evaluation_views import evaluation_view, largest_changes
+from app.services.gate_passes import count_let_through
 from app.services.indexing import Progress
 from app.services.regression import outcome_of, rank_of
 from app.services.retrievers import Retriever, open_together
@@ -118,8 +119,13 @@ def run_evaluation(
     while True:
         with workspace.sessions.read() as session:
             looks = training_queries.count_looks(session, split=split, criterion=criterion)
+            let_through = count_let_through(session)
         # Far down in the tail this takes a quarter of a minute: too long for a transaction that others wait for.
-        verdict = None if comparison is None else _verdict(workspace, comparison, looks=looks, regression=outcome)
+        verdict = (
+            None
+            if comparison is None
+            else _verdict(workspace, comparison, looks=looks, regression=outcome, let_through=let_through)
+        )
         with workspace.sessions.begin() as session:
             lock_live(session)  # one at a time from here: two evaluations must not take the same look
             if looks != training_queries.count_looks(session, split=split, criterion=criterion):
@@ -141,6 +147,7 @@ def run_evaluation(
                     "changes": largest_changes(per_query),
                     "n_to_judge": sum(len(entry["to_judge"]) for entry in per_query),
                     "regression": results,
+                    **({} if verdict is None else {"better": verdict.better}),
                     "rests_on": {
                         "corpus": retrievers[0].state,
                         "max_length": workspace.settings.max_length,
@@ -159,7 +166,9 @@ def run_evaluation(
             return row.id
 
 
-def _verdict(workspace: Workspace, comparison: Comparison, *, looks: int, regression: RegressionOutcome) -> GateVerdict:
+def _verdict(
+    workspace: Workspace, comparison: Comparison, *, looks: int, regression: RegressionOutcome, let_through: int
+) -> GateVerdict:
     from retriever.gate import decide
 
     return decide(
@@ -168,6 +177,7 @@ def _verdict(workspace: Workspace, comparison: Comparison, *, looks: int, regres
         margin=workspace.settings.gate_margin,
         looks=looks,
         regression=regression,
+        let_through=let_through,
     )
 
 

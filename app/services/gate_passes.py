@@ -8,8 +8,10 @@ from __future__ import annotations
 from sqlalchemy.orm import Session
 
 from annotator.types import Criterion
+from db.enums import PromotionCause
 from db.models import Evaluation, ModelVersion
 from db.queries.evaluating import last_revocation, list_changed_reviewers
+from db.queries.registry import list_standing_promotions
 from db.queries.regression import list_checks
 
 
@@ -39,6 +41,21 @@ def why_refused(
         since = f"{pinned} regression check was" if pinned == 1 else f"{pinned} regression checks were"
         return f"{since} pinned after this model was compared; evaluate it again."
     return _other_judgements(session, evaluation) or _other_vectors(evaluation, state=state, max_length=max_length)
+
+
+def count_let_through(session: Session) -> int:
+    """How many models in a row, the live one last, the gate let through without their being shown better."""
+    count = 0
+    for promotion in reversed(list_standing_promotions(session)):
+        evaluation = None if promotion.evaluation_id is None else session.get(Evaluation, promotion.evaluation_id)
+        if (
+            promotion.cause is not PromotionCause.GATE
+            or evaluation is None
+            or evaluation.comparison.get("better", True)
+        ):
+            break
+        count += 1
+    return count
 
 
 def _other_judgements(session: Session, evaluation: Evaluation) -> str:

@@ -15,7 +15,7 @@ from app.services.views import ModelView, PromotionView
 from db.enums import ModelStage, PromotionCause, Split
 from db.models import Evaluation, LiveModel, ModelVersion, Person, Promotion
 from db.queries.people import person_named
-from db.queries.registry import get_live, get_model_or_raise, lock_live
+from db.queries.registry import get_live, get_model_or_raise, list_standing_promotions, lock_live
 from db.queries.self_labels import suspend_self_labels
 from db.queries.training import criterion_of_model, latest_evaluation
 
@@ -137,13 +137,8 @@ def can_roll_back(workspace: Workspace) -> bool:
 
 
 def _last_step_forward(session: Session) -> Promotion | None:
-    """The promotion that made the live model live and was not itself rolled back: rollbacks pop a stack."""
-    standing: list[Promotion] = []
-    for promotion in session.scalars(sa.select(Promotion).order_by(Promotion.id)):
-        if promotion.cause is PromotionCause.ROLLBACK:
-            standing.pop()
-        else:
-            standing.append(promotion)
+    """The promotion that made the live model live and was not itself rolled back."""
+    standing = list_standing_promotions(session)
     return standing[-1] if standing else None
 
 

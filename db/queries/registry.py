@@ -8,9 +8,9 @@ from collections.abc import Iterator
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from db.enums import ModelStage
+from db.enums import ModelStage, PromotionCause
 from db.errors import NotFound
-from db.models import IndexVersion, LiveModel, ModelVersion, Passage
+from db.models import IndexVersion, LiveModel, ModelVersion, Passage, Promotion
 
 
 def get_live(session: Session) -> ModelVersion | None:
@@ -53,6 +53,17 @@ def latest_candidate(session: Session) -> ModelVersion | None:
         .order_by(ModelVersion.id.desc())
         .limit(1)
     )
+
+
+def list_standing_promotions(session: Session) -> list[Promotion]:
+    """The promotions that led to the live model, oldest first, without those rolled back: rollbacks pop a stack."""
+    standing: list[Promotion] = []
+    for promotion in session.scalars(sa.select(Promotion).order_by(Promotion.id)):
+        if promotion.cause is PromotionCause.ROLLBACK:
+            standing.pop()
+        else:
+            standing.append(promotion)
+    return standing
 
 
 def get_index(session: Session, *, system: str, corpus_hash: str) -> IndexVersion | None:

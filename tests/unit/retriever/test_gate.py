@@ -198,3 +198,17 @@ def test_rules_that_make_no_sense_are_refused(changes: dict[str, object]) -> Non
     """A negative margin would demand a gain where people read "not worse"."""
     with pytest.raises(ValueError, match=r"margin|looks|min_queries|rule"):
         decide(comparison(), **{"min_queries": 30, "looks": 0, **changes})  # type: ignore[arg-type]
+
+
+def test_models_let_through_one_after_the_other_are_counted_with_what_they_may_have_lost() -> None:
+    """Ten models, each "not worse" than the one before, and the tenth is worse than the first by ten margins."""
+    equal = comparison(seen=0.0, unseen=0.0, noise=0.01)
+    first = decide(equal, rule="not-worse", margin=0.01, looks=0)
+    assert any("may lose 0.010 against the one before" in reason for reason in first.reasons)
+    third = decide(equal, rule="not-worse", margin=0.01, looks=0, let_through=2)
+    assert third.passed
+    assert any("3. model in a row" in reason and "together 0.030" in reason for reason in third.reasons)
+    better = decide(comparison(seen=0.1, unseen=0.1), rule="not-worse", looks=0, let_through=2)
+    assert not any("in a row" in reason for reason in better.reasons)
+    with pytest.raises(ValueError, match="let_through"):
+        decide(equal, looks=0, let_through=-1)
