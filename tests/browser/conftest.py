@@ -43,6 +43,7 @@ judge = "local"
 max_length = 64
 train_max_length = 64
 epochs = 1
+speed = "full"
 list_size = 4
 batch_queries = 4
 """

@@ -149,15 +149,15 @@ def test_one_click_retrains_and_an_owner_promotes_and_rolls_back(application: An
     assert "6 from people" in ada.text()
     late.open("train")
     start_run(ada)
-    ada.page.get_by_text("Run 1, label set").wait_for()
+    ada.page.get_by_text(re.compile("Run 1, .*label set")).wait_for()
     late.page.get_by_role("button", name="Retrain").click()  # this page does not know of the run yet
-    late.page.get_by_text("Run 1, label set").wait_for()
+    late.page.get_by_text(re.compile("Run 1, .*label set")).wait_for()
     assert len(runs.list_runs(workspace)) == 1
     ada.page.close()
 
     back = desk()
     back.open("train")
-    back.page.get_by_text(re.compile("Run 1, label set|Run 1 finished")).first.wait_for()
+    back.page.get_by_text(re.compile("Run 1, .*label set|Run 1 finished")).first.wait_for()
     back.page.get_by_role("heading", name="Run 1 finished").wait_for(timeout=RUN_TAKES)
     back.settle()
     run = runs.get_run(workspace, run_id=1)
