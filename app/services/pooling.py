@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from app.bootstrap import Workspace
 from app.errors import NothingToDo
+from app.services.corpus_states import keep_corpus_hash
 from app.services.indexing import (
     BM25,
     Progress,
@@ -92,6 +93,7 @@ def pool(
         NothingToDo: there are no passages or no questions.
     """
     corpus_hash(workspace)  # before anything is decided or copied: without passages there is nothing to pool
+    keep_corpus_hash(workspace)
     from retriever.bm25 import BM25Index
     from retriever.pooling import pool as pool_queries_of
     from retriever.types import Hit, Query
