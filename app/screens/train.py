@@ -126,7 +126,7 @@ def _begin() -> None:
         state.leave_notice("train", sentence(exc), "refused")
 
 
-def _speed() -> dict[str, str]:
+def _speed() -> dict[str, object]:
     """The speed that is chosen; that of the settings where a run is shown in place of the choice."""
     return {"speed": str(state.value_of("train.speed") or state.get_workspace().settings.speed)}
 
