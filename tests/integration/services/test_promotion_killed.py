@@ -47,6 +47,7 @@ workspace.sessions.dispose()  # no connection is shared with a child
 
 def work(ready):
     random.seed(os.getpid())
+    promotion.get_live_view(workspace)  # a connection of its own, which takes longer than what is to be killed
     os.write(ready, b".")
     while True:
         there_and_back()
