@@ -129,7 +129,7 @@ def test_killed_at_any_moment_one_model_is_live_and_all_records_agree(
         assert process.stdin is not None
         assert process.stdout is not None
         for _ in range(KILLS[database]):
-            process.stdin.write(f"{moments.uniform(0.0, 1.5)}\n")
+            process.stdin.write(f"{moments.uniform(0.0, 4.0)}\n")
             process.stdin.flush()
             assert process.stdout.readline() == "killed\n"
             found = check(workspace, base)
