@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 import sqlalchemy as sa
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from annotator.types import ConfidenceKind, Criterion, JudgeKind, SuggestionStatus
@@ -30,8 +31,13 @@ def ensure_policy(
     policy = session.scalar(sa.select(Policy).where(Policy.version == version, Policy.criterion == criterion))
     if policy is None:
         policy = Policy(version=version, kind=kind, criterion=criterion, parameters=parameters, created_at=now)
-        session.add(policy)
-        session.flush()
+        try:
+            with session.begin_nested():
+                session.add(policy)
+        except IntegrityError:  # another process stored it a moment ago
+            policy = session.scalars(
+                sa.select(Policy).where(Policy.version == version, Policy.criterion == criterion)
+            ).one()
     return policy
 
 
