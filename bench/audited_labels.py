@@ -136,8 +136,9 @@ def calibrated(campaign: Campaign, audited: Bools) -> Floats | None:
 def training_stages(campaign: Campaign, arm: Arm, standing: Audited) -> list[TrainingStage]:
     """What trains: people's grades of audited pairs, the LLM's of the others; stages without a positive are left out.
 
-    A pair trains with one label, as in a label set. Without any calibrator, at 0 % audited, the LLM's grades train as
-    they are in every arm.
+    A pair trains with one label, as in a label set. The curriculum is the product's: first all labels of the queries
+    that still have one of the LLM, then people's alone. Without any calibrator, at 0 % audited, the LLM's grades train
+    as they are in every arm.
     """
     people, llm = [], []
     for at in range(campaign.n_pairs):
@@ -150,7 +151,9 @@ def training_stages(campaign: Campaign, arm: Arm, standing: Audited) -> list[Tra
             llm.append((at, soft_grade(grade, p, SCALE), soft_weight(p)))
         else:
             llm.append((at, float(grade), 1.0))
-    parts = {"llm": llm, "people": people} if arm.curriculum else {"union": [*llm, *people]}
+    judged = {campaign.query_ids[at] for at, _, _ in llm}
+    first = [*llm, *(label for label in people if campaign.query_ids[label[0]] in judged)]
+    parts = {"llm": first, "people": people} if arm.curriculum else {"union": [*llm, *people]}
     stages = [TrainingStage(name=name, lists=_lists(campaign, labels)) for name, labels in parts.items()]
     return [stage for stage in stages if _has_positive(stage)]
 

@@ -410,7 +410,7 @@ class TestTheLoop:
         assert base != candidate
         said = refused(NotAllowed.exit_code, "promote", "-w", mine_trained)
         assert "gate did not pass" in said
-        result = relabel("promote", candidate[:12], "-w", mine_trained, "--person", "Ana", "--reason", "to try it")
+        result = relabel("promote", candidate[:12], "-w", mine_trained, "--reason", "to try it")
         assert result.exit_code == 0, result.output
         assert done("status", "-w", mine_trained)["overview"]["live"]["hash"] == candidate
         refused(NothingToDo.exit_code, "promote", candidate[:12], "-w", mine_trained)

@@ -81,17 +81,18 @@ def test_pairs_in_doubt_at_the_top_are_worth_most(campaign: Campaign) -> None:
     assert values.shape == (campaign.n_pairs,)
 
 
-def test_the_curriculum_gives_each_pair_to_one_stage_and_people_come_last(campaign: Campaign) -> None:
-    """In both stages a wrong proposal would stay a positive after a person rejected it."""
+def test_in_the_curriculum_an_audit_holds_over_the_proposal_and_people_come_last(campaign: Campaign) -> None:
+    """Otherwise a wrong proposal would stay a positive after a person rejected it."""
     standing = Audited(0.5, campaign.rank <= 10, None)
     llm, people = training_stages(campaign, OURS, standing)
     assert (llm.name, people.name) == ("llm", "people")
-    assert grades(llm).keys().isdisjoint(grades(people))
-    assert len(grades(llm)) + len(grades(people)) == campaign.n_pairs
-    by_id = dict(zip(campaign.passage_ids, campaign.human.tolist(), strict=True))
-    assert all(grade == by_id[passage] for passage, grade in grades(people).items())
+    human = dict(zip(campaign.passage_ids, campaign.human.tolist(), strict=True))
+    audited = {passage for at, passage in enumerate(campaign.passage_ids) if standing.audited[at]}
+    assert grades(people) == {passage: human[passage] for passage in audited}
+    assert all(grades(llm)[passage] == human[passage] for passage in audited & grades(llm).keys())
+    assert len(grades(llm)) == campaign.n_pairs  # every query has a pair that nobody audited
     (union,) = training_stages(campaign, replace(OURS, curriculum=False), standing)
-    assert grades(union) == {**grades(llm), **grades(people)}
+    assert grades(union) == grades(llm)
 
 
 def test_soft_targets_are_positives_only_where_the_calibrator_is_sure(campaign: Campaign) -> None:
