@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from app.config import settings_from
-from bench.public_data import read_passages, read_qrels, read_queries
+from bench.public_data import by_query, read_passages, read_qrels, read_queries
 from bench.result import Json, Result
 from bench.retrieval_pools import ModelVersion, Vectors, base_model, encode
 from bench.self_label_sets import SHIPPED
@@ -167,7 +167,7 @@ def _open(name: str, *, quick: bool) -> _Set:
     data, _, disjoint = name.partition("_")
     ending = f"_{disjoint}" if disjoint else ""
     texts, queries = read_passages(data), read_queries(data)
-    train, test = _by_query(read_qrels(data, f"train{ending}")), _by_query(read_qrels(data, f"test{ending}"))
+    train, test = by_query(read_qrels(data, f"train{ending}")), by_query(read_qrels(data, f"test{ending}"))
     max_length = 256
     if quick:
         max_length = 128
@@ -190,13 +190,6 @@ def _open(name: str, *, quick: bool) -> _Set:
         queries = {query: queries[query] for query in (*(entry.query_id for entry in lists), *test)}
     shipped = encode(base_model(), passages=texts, queries=queries, max_length=max_length, version=SHIPPED)
     return _Set(name, texts, queries, tuple(lists), test, shipped, max_length)
-
-
-def _by_query(qrels: Mapping[tuple[str, str], int]) -> dict[str, dict[str, int]]:
-    grades: dict[str, dict[str, int]] = {}
-    for (query, passage), grade in qrels.items():
-        grades.setdefault(query, {})[passage] = grade
-    return grades
 
 
 def _part(texts: Mapping[str, str], train: Qrels, test: Qrels) -> dict[str, str]:

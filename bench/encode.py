@@ -17,10 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.kept_runs import source_hash
-from bench.public_data import read_passages, read_qrels, read_queries
+from bench.public_data import by_query, read_passages, read_qrels, read_queries
 from bench.result import Json, Result
 from bench.retrieval_pools import base_model, cached_vectors
-from retriever.types import Hit
 
 if TYPE_CHECKING:
     from retriever.encoder import Encoder
@@ -136,11 +135,9 @@ def _in_turns(
 def _scifact(ways: dict[str, Encode], *, backend: str) -> dict[str, float]:
     """nDCG@10 on scifact's test queries, zero-shot, by each way's vectors: numerics, nothing is tuned."""
     from retriever.evaluation import evaluate
+    from retriever.mining import exact_hits
 
-    judged = read_qrels("scifact", "test")
-    qrels: dict[str, dict[str, int]] = {}
-    for (query_id, passage_id), grade in judged.items():
-        qrels.setdefault(query_id, {})[passage_id] = grade
+    qrels = by_query(read_qrels("scifact", "test"))
     passages = read_passages("scifact")
     queries = {query_id: text for query_id, text in read_queries("scifact").items() if query_id in qrels}
     ids = list(passages)
@@ -151,10 +148,6 @@ def _scifact(ways: dict[str, Encode], *, backend: str) -> dict[str, float]:
             cached_vectors(list(texts.values()), make=encode, max_length=MAX_LENGTH, version=version)
             for texts in (passages, queries)
         )
-        run = {}
-        for query_id, vector in zip(queries, asked, strict=True):
-            found = stored @ vector
-            best = np.lexsort((np.arange(len(ids)), -found))[:100]
-            run[query_id] = [Hit(ids[at], rank, float(found[at])) for rank, at in enumerate(best, start=1)]
+        run = exact_hits(dict(zip(queries, asked, strict=True)), passage_ids=ids, passage_vectors=stored, depth=100)
         scores[name] = evaluate(run, qrels, relevant_from=1).measures["nDCG@10"]
     return scores

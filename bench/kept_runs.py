@@ -10,21 +10,23 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any, TypeVar
 
 from retriever.types import TrainingStage
 
+Made = TypeVar("Made", bound=Mapping[str, Any])
 KEPT = Path(tempfile.gettempdir()) / "relabel-bench-runs"
 _ROOT = Path(__file__).parent.parent
 _SOURCES = ("retriever/**/*.py", "bench/*retrain*.py", "bench/audited_labels.py", "annotator/audit_value.py")
 _LIBRARIES = ("torch", "sentence-transformers", "transformers", "faiss-cpu", "openvino")
 
 
-def kept(decided_by: Sequence[str], make: Callable[[], dict[str, float]], *, folder: Path = KEPT) -> dict[str, float]:
-    """Query id → value of a run, made now or read from where an earlier run of the same left it."""
+def kept(decided_by: Sequence[str], make: Callable[[], Made], *, folder: Path = KEPT) -> Made:
+    """What a run made, now or where an earlier run of the same left it; read back from JSON either way."""
     digest = hashlib.sha256(json.dumps([source_hash(), *decided_by]).encode()).hexdigest()[:24]
     path = folder / f"{digest}.json"
     if not path.is_file():
@@ -33,7 +35,7 @@ def kept(decided_by: Sequence[str], make: Callable[[], dict[str, float]], *, fol
         unfinished = path.with_suffix(f".{os.getpid()}")
         unfinished.write_text(json.dumps(made), encoding="utf-8")
         unfinished.replace(path)
-    stored: dict[str, float] = json.loads(path.read_text(encoding="utf-8"))
+    stored: Made = json.loads(path.read_text(encoding="utf-8"))
     return stored
 
 

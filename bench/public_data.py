@@ -52,6 +52,14 @@ def read_qrels(name: str, split: str) -> dict[tuple[str, str], int]:
     return {(query_id, passage_id): int(grade) for query_id, passage_id, grade in fields}
 
 
+def by_query(qrels: Mapping[tuple[str, str], int]) -> dict[str, dict[str, int]]:
+    """Query id → passage id → grade, in the order given."""
+    grades: dict[str, dict[str, int]] = {}
+    for (query_id, passage_id), grade in qrels.items():
+        grades.setdefault(query_id, {})[passage_id] = grade
+    return grades
+
+
 def read_suggestions(name: str) -> list[PublicSuggestion]:
     """All suggestions of a data set, in the order of the file.
 

@@ -288,11 +288,11 @@ def _rank(
     among: Sequence[str] | None = None,
 ) -> Run:
     """The DEPTH best of the searched passages, whose vectors come first, for each judged query (or those named)."""
-    asked = list(chosen.judged) if among is None else list(among)
-    scores = np.stack([queries[query] for query in asked]) @ vectors[: len(chosen.searched)].T
-    run = {}
-    for query, row in zip(asked, scores, strict=True):
-        best = np.argpartition(-row, min(DEPTH, len(row) - 1))[:DEPTH]
-        best = best[np.lexsort((best, -row[best]))]
-        run[query] = [Hit(chosen.searched[at], rank, float(row[at])) for rank, at in enumerate(best.tolist(), start=1)]
-    return run
+    from retriever.mining import exact_hits
+
+    return exact_hits(
+        {query: queries[query] for query in (chosen.judged if among is None else among)},
+        passage_ids=chosen.searched,
+        passage_vectors=vectors[: len(chosen.searched)],
+        depth=DEPTH,
+    )

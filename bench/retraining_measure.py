@@ -8,20 +8,18 @@ from __future__ import annotations
 
 import hashlib
 import json
-import tempfile
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
-from pathlib import Path
 from statistics import fmean
+from typing import Any
 
-from bench.kept_runs import source_hash
+from bench.kept_runs import kept
 from bench.retraining_arms import Recipe, Run, Trained, bm25, fused, library_default, ours, zero_shot
 from bench.retraining_sets import RetrainingSet
 from retriever.evaluation import evaluate
 
 MEASURE = "nDCG@10"
-KEPT = Path(tempfile.gettempdir()) / "relabel-bench-retrain"
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,28 +118,16 @@ def _trained(chosen: RetrainingSet, arm: str, train: Callable[[int], Trained], *
 
 
 def _kept(chosen: RetrainingSet, arm: str, train: Callable[[], Trained]) -> Arm:
-    digest = hashlib.sha256(f"{source_hash()} {chosen.name} {_hash_of(chosen)} {arm}".encode()).hexdigest()[:24]
-    path = KEPT / f"{digest}.json"
-    if not path.is_file():
+    def measured() -> dict[str, Any]:
         trained = train()
-        scores = _scores(chosen, trained.run)
-        KEPT.mkdir(parents=True, exist_ok=True)
-        unfinished = path.with_suffix(".part")
-        unfinished.write_text(
-            json.dumps(
-                {
-                    "arm": arm,
-                    "set": chosen.name,
-                    "scores": scores,
-                    "encoded": trained.encoded,
-                    "seconds": trained.seconds,
-                    "notes": trained.notes,
-                }
-            ),
-            encoding="utf-8",
-        )
-        unfinished.replace(path)
-    stored = json.loads(path.read_text(encoding="utf-8"))
+        return {
+            "scores": _scores(chosen, trained.run),
+            "encoded": trained.encoded,
+            "seconds": trained.seconds,
+            "notes": trained.notes,
+        }
+
+    stored = kept([chosen.name, _hash_of(chosen), arm], measured)
     return Arm(
         by_query=stored["scores"],
         by_seed=(fmean(stored["scores"].values()),),

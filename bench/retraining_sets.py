@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.public_data import read_passages, read_qrels, read_queries
+from bench.public_data import by_query, read_passages, read_qrels, read_queries
 from bench.retrieval_pools import base_model, encode
 from bench.self_label_sets import SHIPPED
 from retriever.types import GradedList, LabelledPassage
@@ -117,11 +117,11 @@ def _judged_passages(texts: Mapping[str, str], judged: Qrels) -> tuple[str, ...]
 
 def _open(data: str, name: str, *, labels: str, judgements: str, relevant_from: int, max_grade: int) -> RetrainingSet:
     texts, queries = read_passages(data), read_queries(data)
-    labelled = _by_query(read_qrels(data, labels), relevant_from=relevant_from)
+    labelled = _answered(read_qrels(data, labels), relevant_from=relevant_from)
     if data == "msrd":  # a query may train in one pair of splits and be judged in the other, where recipes are chosen
         both = {query for split in ("test", "test_disjoint") for query, _ in read_qrels(data, split)}
         labelled = {query: grades for query, grades in labelled.items() if query not in both}
-    judged = _by_query(read_qrels(data, judgements), relevant_from=relevant_from)
+    judged = _answered(read_qrels(data, judgements), relevant_from=relevant_from)
     if data == "msrd":
         judged = {query: judged[query] for query in _drawn(judged, MSRD_TEST_QUERIES)}
         labelled = {query: labelled[query] for query in _drawn(labelled, MSRD_LABELLED_QUERIES)}
@@ -149,12 +149,9 @@ def _open(data: str, name: str, *, labels: str, judgements: str, relevant_from: 
     )
 
 
-def _by_query(qrels: Mapping[tuple[str, str], int], *, relevant_from: int) -> dict[str, dict[str, int]]:
-    """Of the queries with a relevant passage: without one there is nothing to learn or to measure."""
-    grades: dict[str, dict[str, int]] = {}
-    for (query, passage), grade in qrels.items():
-        grades.setdefault(query, {})[passage] = grade
-    return {query: own for query, own in grades.items() if max(own.values()) >= relevant_from}
+def _answered(qrels: Mapping[tuple[str, str], int], *, relevant_from: int) -> dict[str, dict[str, int]]:
+    """The queries with a relevant passage: without one there is nothing to learn or to measure."""
+    return {query: own for query, own in by_query(qrels).items() if max(own.values()) >= relevant_from}
 
 
 def _drawn(queries: Mapping[str, object], n: int) -> Sequence[str]:

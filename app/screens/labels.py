@@ -18,6 +18,7 @@ from app.components.badges import (
 )
 from app.components.definition import edit_definition
 from app.components.effective_prompt import show_effective_prompt
+from app.components.pages import show_pages
 from app.components.passage import show_passage, show_query
 from app.components.problems import OURS, sentence, show_notice, told
 from app.components.table import show_table
@@ -136,17 +137,15 @@ def _table(page: LabelPage, *, scale: ScaleView, narrow: bool) -> None:
             "Why": st.column_config.TextColumn("Why decided so", width="medium"),
         },
     )
-    last = page.offset + len(rows)
-    with st.container(horizontal=True, vertical_alignment="center"):
-        st.button(
-            "Previous",
-            key="labels.previous",
-            disabled=page.offset == 0,
-            on_click=_turn_page,
-            args=(page.offset - PAGE,),
-        )
-        st.button("Next", key="labels.next", disabled=last >= page.total, on_click=_turn_page, args=(last,))
-        st.caption(f"{page.offset + 1:,} to {last:,} of {page.total:,} pairs")
+    show_pages(
+        key="labels",
+        offset=page.offset,
+        shown=len(rows),
+        total=page.total,
+        size=PAGE,
+        noun="pairs",
+        turn=_turn_page,
+    )
 
 
 def _decision(row: LabelRow) -> str:

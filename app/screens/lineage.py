@@ -17,6 +17,7 @@ from app.components.lineage import (
     show_settings,
     show_shares,
 )
+from app.components.pages import show_pages
 from app.components.passage import show_passage, show_query
 from app.components.problems import OURS, sentence, show_notice, told
 from app.components.table import show_table
@@ -154,17 +155,15 @@ def _table(page: LineagePage, *, narrow: bool) -> None:
             "When": st.column_config.DatetimeColumn(format="YYYY-MM-DD HH:mm", width=130),
         },
     )
-    last = page.offset + len(rows)
-    with st.container(horizontal=True, vertical_alignment="center"):
-        st.button(
-            "Previous",
-            key="lineage.previous",
-            disabled=page.offset == 0,
-            on_click=_turn_page,
-            args=(page.offset - PAGE,),
-        )
-        st.button("Next", key="lineage.next", disabled=last >= page.total, on_click=_turn_page, args=(last,))
-        st.caption(f"{page.offset + 1:,} to {last:,} of {page.total:,} labels")
+    show_pages(
+        key="lineage",
+        offset=page.offset,
+        shown=len(rows),
+        total=page.total,
+        size=PAGE,
+        noun="labels",
+        turn=_turn_page,
+    )
 
 
 def _short(source: LabelSource) -> str:
