@@ -28,7 +28,8 @@ from bench.self_label_sets import SHIPPED
 Vectors = NDArray[np.float32]
 
 RECALL = 0.98
-TARGET = f"recall@10 of at least {RECALL} against exact search, and a median search faster than FAISS flat"
+FASTER = 2.0
+TARGET = f"recall@10 of at least {RECALL} against exact, and a median search {FASTER:.0f} times faster than FAISS flat"
 NOISE = 0.4
 NEIGHBOURS = 20
 SEED = 7
@@ -196,7 +197,7 @@ def _measure(folder: Path, queries: Vectors, *, built: dict[str, float], n: int,
         f"one query   p50 {ours[0]:.2f} ms, p95 {ours[1]:.2f} ms",
         f"FAISS flat  p50 {flat[0]:.2f} ms, p95 {flat[1]:.2f} ms   ({flat[0] / ours[0]:.0f} times slower)",
     )
-    holds = recall >= RECALL and bool(ours[0] < flat[0])
+    holds = recall >= RECALL and bool(FASTER * ours[0] <= flat[0])
     return Result(name="index", holds=holds, target=TARGET, figures=figures, lines=lines)
 
 

@@ -119,8 +119,8 @@ class ApproximateIndex:
 
     @property
     def most_effort(self) -> int:
-        """The effort above which a search cannot become better, or may not become longer."""
-        return 4_096 if self._kind == HNSW else int(self._index.nlist)
+        """The effort above which a search cannot become better, or may not become longer: lists are quicker then."""
+        return 1_024 if self._kind == HNSW else int(self._index.nlist)
 
     def least_effort(self, wanted: int) -> int:
         """The least effort that can give so many positions: a graph keeps no more candidates than its effort."""

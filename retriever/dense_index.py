@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from retriever.approximate_index import ApproximateIndex, bounded_threads
 from retriever.errors import IndexMismatch
 from retriever.index_files import META_NAME, IndexMeta, read_index_files, write_index_files
-from retriever.index_kinds import FLAT, INDEX_KINDS, LIMITS, KindLimits, choose_kind
+from retriever.index_kinds import FLAT, INDEX_KINDS, LIMITS, KindLimits, choose_kind, kinds_to_try
 from retriever.index_recall import RECALL_TARGET, SearchEffort, choose_efforts, sample_queries
 from retriever.types import Hit
 from retriever.vector_file import VECTORS_NAME, map_vectors, write_vectors
@@ -60,10 +60,11 @@ class DenseIndex:
         """Writes an index and opens it.
 
         vectors: chunks, each (any, dim) float32, L2-normalised, in the order of ids. source: what made the vectors (a
-        model hash), kept and given back. kind: one of INDEX_KINDS; None chooses by size, and stays exact where an
-        approximate index does not reach recall_target (a share of the exact first 10, in [0, 1]); too few vectors to
-        train anything are always exact. queries: called for an approximate index only; gives (m, dim) float32 on which
-        the effort of a search is chosen and recall is measured; without it, or for None, moved stored vectors.
+        model hash), kept and given back. kind: one of INDEX_KINDS; None chooses by size, then tries lists of 8-bit
+        vectors, and stays exact where neither reaches recall_target (a share of the exact first 10, in [0, 1]); too
+        few vectors to train anything are always exact. queries: called for an approximate index only; gives (m, dim)
+        float32 on which the effort of a search is chosen and recall is measured; without it, or for None, moved stored
+        vectors.
         Memory: one chunk, the ids, and what `ApproximateIndex.build` says.
         Raises: IndexMismatch for a wrong shape, numbers that are not finite, or more ids than vectors or fewer;
         ValueError for an unknown kind.
@@ -76,14 +77,13 @@ class DenseIndex:
         if len(passage_ids) != n:
             raise IndexMismatch(f"{len(passage_ids)} passage ids but {n} vectors: they must match one to one")
         meta = IndexMeta(kind=FLAT, n=n, dim=dim, source=source)
-        chosen = choose_kind(n, dim=dim, kind=kind, limits=limits)
-        if chosen != FLAT:
+        for chosen in kinds_to_try(n, dim=dim, kind=kind, limits=limits):
             built = _build_approximate(directory, chosen, meta=meta, queries=queries, target=recall_target)
             if kind is not None or (built.recall or 0.0) >= recall_target:
                 meta = built
-            else:
-                for name in built.sizes:
-                    (directory / name).unlink()
+                break
+            for name in built.sizes:
+                (directory / name).unlink()
         write_index_files(directory, meta=meta, passage_ids=passage_ids)
         return cls.open(directory)
 

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Self
 
 import numpy as np
 from sentence_transformers import SentenceTransformer
-from transformers import PreTrainedTokenizerBase
 
 from retriever.encoding.backend import Backend, BackendName, Role, Vectors
+from retriever.encoding.tokens import longest_first
 from retriever.encoding.torch_backend import TorchBackend
 from retriever.errors import BackendRefused, EncodingCancelled, ModelCorrupt, ModelNotFound
 from retriever.quiet import quiet_transformers
@@ -46,27 +46,6 @@ def load_sentence_transformer(
     if max_length is not None:
         model.max_seq_length = min(max_length, model.max_seq_length or max_length)
     return model
-
-
-def count_tokens(model: SentenceTransformer, texts: Sequence[str]) -> list[int]:
-    """Tokens that the model reads of each text; characters where it has no such tokeniser.
-
-    Batches sorted by tokens hold 2 % of padding where those sorted by characters hold 29 % (16 texts of trecdl's
-    passages each): far more than tokenising twice costs.
-    """
-    tokenizer = model.tokenizer
-    if not isinstance(tokenizer, PreTrainedTokenizerBase):
-        return [len(text) for text in texts]
-    limit = model.max_seq_length
-    found = tokenizer(
-        list(texts),
-        truncation=limit is not None,
-        max_length=limit,
-        padding=False,
-        return_attention_mask=False,
-        return_token_type_ids=False,
-    )
-    return [len(ids) for ids in found["input_ids"]]
 
 
 def make_backend(name: BackendName, model: SentenceTransformer) -> Backend:
@@ -248,8 +227,7 @@ class Encoder:
             raise ValueError(f"batch_size is {size}; it must be 1 or more")
         vectors = np.empty((len(texts), self._dim), dtype=np.float32)
         # Longest first: if memory runs out, it does so at once.
-        lengths = count_tokens(self._model, texts) if len(texts) > size else [0] * len(texts)
-        order = sorted(range(len(texts)), key=lambda position: -lengths[position])
+        order = longest_first(self._model, texts) if len(texts) > size else list(range(len(texts)))
         done = 0
 
         def batches() -> Iterator[list[str]]:

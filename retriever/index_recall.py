@@ -18,7 +18,7 @@ RECALL_TARGET = 0.98
 DEPTHS = (10, 100)
 """How many passages are asked for when the effort is chosen: a screen's 10 and the 100 that evaluations need."""
 
-_SLACK = 0.005  # the effort is chosen on a sample, whose mean has a standard error of about .003
+_ERRORS = 2.0  # standard errors by which the mean of the choice must clear the target, so that other queries do too
 _QUERIES = 256
 _SIMILARITY = 0.25
 _TIE = 1e-6
@@ -81,7 +81,8 @@ def choose_efforts(
 ) -> tuple[SearchEffort, ...]:
     """For each depth the least effort, and with it the least re-scoring, that finds the target share; else the most.
 
-    Chosen on every second query, with a slack of .005; the recall stated is measured on the others.
+    Chosen on every second query, whose mean must clear the target by two standard errors; the recall stated is
+    measured on the others. Where those miss the target all the same, the effort is doubled until they reach it.
     """
     factors = (1, 2, 4, 8, 16, 32) if kind == IVF_PQ else (1, 2, 4)
     deepest = min(max(depths), n)
@@ -99,8 +100,11 @@ def choose_efforts(
             )
             for part in (slice(0, None, 2), slice(1 if len(queries) > 1 else 0, None, 2))
         ]
-        effort, rescored = _least(trials[0], target=min(1.0, target + _SLACK))
-        recall = _recalls(trials[1], effort=effort)[rescored]
+        effort, rescored = _least(trials[0], target=target)
+        recall = _recalls(trials[1], effort=effort)[rescored].mean
+        while recall < target and effort < index.most_effort:
+            effort = min(2 * effort, index.most_effort)
+            recall = _recalls(trials[1], effort=effort)[rescored].mean
         chosen.append(SearchEffort(depth=depth, effort=effort, rescored=rescored, recall=recall))
     return tuple(chosen)
 
@@ -117,37 +121,51 @@ class _Trial:
     factors: tuple[int, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class _Recall:
+    """Mean over queries, in [0, 1], and what it clears for sure: the mean less two standard errors."""
+
+    mean: float
+    sure: float
+
+
 def _least(trial: _Trial, *, target: float) -> tuple[int, int]:
-    """The least effort with which some re-scoring reaches the target, and the least such re-scoring."""
+    """The least effort with which some re-scoring surely reaches the target, and the least such re-scoring."""
     most, low = trial.index.most_effort, 0
     high = min(most, trial.index.least_effort(trial.depth * trial.factors[-1]))
     recalls = _recalls(trial, effort=high)
-    while max(recalls.values()) < target and high < most:
+    while not _reached(recalls, target) and high < most:
         low, high = high, min(most, 2 * high)
         recalls = _recalls(trial, effort=high)
-    if max(recalls.values()) < target:
-        target = max(recalls.values())
-        low = 0  # nothing reaches it: the most effort it is
+    if not _reached(recalls, target):
+        best = max(recall.sure for recall in recalls.values())  # nothing reaches it: the most effort it is
+        return high, min(factor for factor, recall in recalls.items() if recall.sure >= best)
     for _ in range(_BISECTIONS if low else 0):
         middle = (low + high) // 2
         if middle in (low, high):
             break
         tried = _recalls(trial, effort=middle)
-        if max(tried.values()) >= target:
+        if _reached(tried, target):
             high, recalls = middle, tried
         else:
             low = middle
-    return high, min(factor for factor, recall in recalls.items() if recall >= target)
+    return high, min(factor for factor, recall in recalls.items() if recall.sure >= target)
 
 
-def _recalls(trial: _Trial, *, effort: int) -> dict[int, float]:
+def _reached(recalls: dict[int, _Recall], target: float) -> bool:
+    return any(recall.sure >= target for recall in recalls.values())
+
+
+def _recalls(trial: _Trial, *, effort: int) -> dict[int, _Recall]:
     """Recall for each re-scoring factor; a passage as good as the last of the exact ones counts as found."""
     found = trial.index.candidates(trial.queries, trial.depth * trial.factors[-1], effort=effort)
     used, where = np.unique(found, return_inverse=True)
     rows = read_rows(trial.vectors, np.maximum(used, 0), dim=trial.queries.shape[1])
     scores = np.stack([rows[at] @ query for at, query in zip(where.reshape(found.shape), trial.queries, strict=True)])
     good = (scores >= trial.last - _TIE) & (found >= 0)
-    return {
-        factor: float(np.minimum(good[:, : trial.depth * factor].sum(axis=1), trial.depth).mean()) / trial.depth
-        for factor in trial.factors
-    }
+    recalls = {}
+    for factor in trial.factors:
+        shares = np.minimum(good[:, : trial.depth * factor].sum(axis=1), trial.depth) / trial.depth
+        mean = float(shares.mean())
+        recalls[factor] = _Recall(mean, mean - _ERRORS * float(shares.std()) / len(shares) ** 0.5)
+    return recalls

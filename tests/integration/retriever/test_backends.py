@@ -14,9 +14,10 @@ from tokenizers import Tokenizer
 
 from builders import TOPICS
 from retriever.adapter import LowRank, QueryAdapter
-from retriever.encoder import Encoder, count_tokens, load_sentence_transformer
+from retriever.encoder import Encoder, load_sentence_transformer
 from retriever.encoding.backend import BACKENDS, Backend, BackendName, precision_of
 from retriever.encoding.measuring import PARITY, Measurement, measure_backends
+from retriever.encoding.tokens import count_tokens
 from retriever.errors import BackendRefused, EncodingCancelled, ModelCorrupt
 from retriever.model_store import default_model_path
 

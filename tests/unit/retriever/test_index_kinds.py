@@ -7,6 +7,7 @@ from retriever.index_kinds import (
     IVF_SQ8,
     KindLimits,
     choose_kind,
+    kinds_to_try,
     n_lists,
     n_training,
     pq_bits,
@@ -44,3 +45,12 @@ def test_lists_and_their_training_grow_with_the_root_of_the_corpus() -> None:
     assert (n_lists(1_000_000), n_lists(1_000), n_lists(10)) == (2_000, 31, 1)
     assert (n_training(1_000_000), n_training(5_000)) == (64_000, 5_000)
     assert [pq_bits(n) for n in (10_000, 1_000, 1)] == [8, 4, 1]
+
+
+def test_lists_are_tried_where_a_graph_or_codes_find_too_little() -> None:
+    """A graph that loses its way among clumps would leave a million passages to exact search."""
+    assert kinds_to_try(2_000, dim=384, limits=LIMITS) == ()
+    assert kinds_to_try(2_500, dim=384, limits=LIMITS) == (HNSW, IVF_SQ8)
+    assert kinds_to_try(3_500, dim=384, limits=LIMITS) == (IVF_SQ8,)
+    assert kinds_to_try(4_500, dim=384, limits=LIMITS) == (IVF_PQ, IVF_SQ8)
+    assert kinds_to_try(4_500, dim=384, kind=HNSW, limits=LIMITS) == (HNSW,)
