@@ -16,6 +16,7 @@ __all__ = [
     "PolicyKind",
     "PromotionCause",
     "QuestionOutcome",
+    "QueueCause",
     "ReviewAction",
     "RevocationAct",
     "Role",
@@ -56,6 +57,20 @@ class ReviewAction(StrEnum):
     FLAG = "flag"
     UNDO = "undo"
     ADJUDICATE = "adjudicate"
+
+
+class QueueCause(StrEnum):
+    """Why a pair stands in the audit queue, the strongest reason only; the words on the card are the entry's."""
+
+    NEAR_THRESHOLD = "near-threshold"
+    HIGH_RANK = "high-rank"
+    DISAGREEMENT = "disagreement"
+    FALSE_NEGATIVE = "false-negative"
+    UNREADABLE = "unreadable"
+    SUSPECT_HUMAN = "suspect-human"
+    PEOPLE_ONLY = "people-only"
+    DRAWN = "drawn"
+    OTHER = "other"
 
 
 class LabelSource(StrEnum):

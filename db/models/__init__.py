@@ -11,6 +11,7 @@ from db.models.corpus import (
     QueryCluster,
     QuestionedPassage,
 )
+from db.models.desk import Lease, QueueEntry, RoleChange, SavedView
 from db.models.labels import (
     Batch,
     BatchPair,
@@ -22,11 +23,9 @@ from db.models.labels import (
     JudgeRow,
     LabelFailure,
     LabelJob,
-    Lease,
     PairState,
     Policy,
     PromptRow,
-    QueueEntry,
     RateWindow,
     ReplyCacheEntry,
     Review,
@@ -90,6 +89,8 @@ __all__ = [
     "ReplyCacheEntry",
     "Review",
     "Revocation",
+    "RoleChange",
+    "SavedView",
     "SeenPair",
     "Source",
     "SpendEntry",

@@ -291,6 +291,8 @@ class Review(Base):
     visibility: Mapped[Visibility] = mapped_column(enum_of(Visibility, "visibility"))
     suggestion_id: Mapped[int | None] = mapped_column(sa.ForeignKey("suggestion.id"))
     undoes_id: Mapped[int | None] = mapped_column(sa.ForeignKey("review.id"), unique=True)
+    revises_id: Mapped[int | None] = mapped_column(sa.ForeignKey("review.id"), index=True)
+    hidden_check: Mapped[bool] = mapped_column(default=False, server_default=sa.false())
     source_id: Mapped[int | None] = mapped_column(sa.ForeignKey("source.id"))
     card: Mapped[str | None] = mapped_column(sa.String(64), unique=True)
     seconds: Mapped[float | None]
@@ -299,13 +301,19 @@ class Review(Base):
 
 
 class PairState(Base):
-    """What holds for a pair now under one criterion; derived from the append-only tables in the same transaction."""
+    """What holds for a pair now under one criterion; derived from the append-only tables in the same transaction.
+
+    `graders`: people whose grade stands, hidden checks left out. `disputed`: two of them differ and nobody adjudicated.
+    `flagged`: somebody raised a flag that nobody settled by grading or adjudicating after it.
+    """
 
     __tablename__ = "pair_state"
     __table_args__ = (
         sa.CheckConstraint("(curated_grade IS NULL) = (curated_source IS NULL)", name="grade_has_a_source"),
         sa.Index(None, "criterion", "outcome", "review_id"),
         sa.Index(None, "criterion", "curated_source"),
+        sa.Index("ix_pair_state_disputed", "criterion", "pair_id", **_where("disputed")),
+        sa.Index("ix_pair_state_flagged", "criterion", "pair_id", **_where("flagged")),
     )
 
     pair_id: Mapped[int] = mapped_column(sa.ForeignKey("pair.id"), primary_key=True)
@@ -316,37 +324,10 @@ class PairState(Base):
     review_id: Mapped[int | None] = mapped_column(sa.ForeignKey("review.id"))
     curated_grade: Mapped[int | None]
     curated_source: Mapped[LabelSource | None] = mapped_column(enum_of(LabelSource, "label_source"))
+    graders: Mapped[int] = mapped_column(default=0, server_default="0")
+    disputed: Mapped[bool] = mapped_column(default=False, server_default=sa.false())
+    flagged: Mapped[bool] = mapped_column(default=False, server_default=sa.false())
     updated_at: Mapped[datetime]
-
-
-class QueueEntry(Base):
-    """A rejected pair's place in one version of the audit queue, and why it stands there."""
-
-    __tablename__ = "queue_entry"
-    __table_args__ = (sa.UniqueConstraint("criterion", "version", "pair_id"),)
-
-    criterion: Mapped[Criterion] = mapped_column(enum_of(Criterion, "criterion"), primary_key=True)
-    version: Mapped[int] = mapped_column(primary_key=True)
-    position: Mapped[int] = mapped_column(primary_key=True)
-    pair_id: Mapped[int] = mapped_column(sa.ForeignKey("pair.id"))
-    reason: Mapped[str] = mapped_column(sa.Text)
-
-
-class Lease(Base):
-    """A pair held for one person until a moment; one holder a pair, so nobody is served what another has open."""
-
-    __tablename__ = "lease"
-    __table_args__ = (sa.Index(None, "person_id"),)
-
-    pair_id: Mapped[int] = mapped_column(sa.ForeignKey("pair.id"), primary_key=True)
-    criterion: Mapped[Criterion] = mapped_column(enum_of(Criterion, "criterion"), primary_key=True)
-    person_id: Mapped[int] = mapped_column(sa.ForeignKey("person.id"))
-    card: Mapped[str] = mapped_column(sa.String(64), unique=True)
-    visibility: Mapped[Visibility] = mapped_column(enum_of(Visibility, "visibility"))
-    suggestion_id: Mapped[int | None] = mapped_column(sa.ForeignKey("suggestion.id"))
-    batch_id: Mapped[int | None] = mapped_column(sa.ForeignKey("batch.id"))
-    opened_at: Mapped[datetime]
-    expires_at: Mapped[datetime]
 
 
 class SpendEntry(Base):

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from annotator.types import Criterion, SuggestionStatus
-from db.enums import Outcome, ReviewAction, Split, Visibility
+from db.enums import Outcome, QueueCause, ReviewAction, Split, Visibility
 from db.models import (
     BatchPair,
     Candidate,
@@ -69,12 +69,13 @@ def rebuild_queue(session: Session, *, criterion: Criterion, now: datetime) -> i
 
 def _to_audit(
     criterion: Criterion,
-) -> sa.Select[int, int, SuggestionStatus, float | None, Split | None, int | None]:
+) -> sa.Select[int, int, int, SuggestionStatus, float | None, Split | None, int | None]:
     rejected = PairState.outcome == Outcome.REJECTED
     people_only = QueryCluster.split.in_(PEOPLE_ONLY)
     return (
         sa.select(
             Pair.id,
+            Pair.query_id,
             Candidate.rank,
             Suggestion.status,
             Suggestion.confidence,
@@ -104,7 +105,14 @@ def _entry(row: Any, *, criterion: Criterion, version: int, position: int) -> di
         "criterion": criterion,
         "version": version,
         "position": position,
+        "random_position": position,
+        "query_position": position,
+        "oldest_position": position,
         "pair_id": row.id,
+        "query_id": row.query_id,
+        "cause": QueueCause.OTHER,
+        "wanted": 1,
+        "open": 1,
         "reason": _reason(row.rank, row.status, row.confidence, row.split),
     }
 
@@ -275,7 +283,7 @@ def get_open_lease(session: Session, *, person_id: int, criterion: Criterion, no
 
 def get_holder(session: Session, *, pair_id: int, criterion: Criterion, now: datetime) -> Lease | None:
     """The lease that holds a pair now."""
-    lease = session.get(Lease, (pair_id, criterion))
+    lease = session.get(Lease, (pair_id, criterion, 1))
     return lease if lease is not None and lease.expires_at > now else None
 
 
