@@ -30,7 +30,7 @@ from db.models import Batch, BatchPair, Certificate, Decision, JudgeRow, Person
 from db.queries import certifying as queries
 from db.queries.deciding import ensure_policy
 from db.queries.people import person_named
-from db.queries.queue import rebuild_queue
+from db.queries.queue_building import rebuild_queue
 from db.queries.standing import load_suggestions, locked_states, set_decision
 from db.queries.suspending import hold_scale, scale_to_store, stored_scale, suspend_certificates, void_batches
 

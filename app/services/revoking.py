@@ -35,7 +35,7 @@ from db.queries import revoking as queries
 from db.queries.calibrating import list_calibrators
 from db.queries.certifying import lock_certifying
 from db.queries.people import person_named
-from db.queries.queue import rebuild_queue
+from db.queries.queue_building import rebuild_queue
 from db.queries.registry import get_live
 from db.queries.suspending import scale_to_store, suspend_other_scales
 

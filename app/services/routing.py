@@ -14,7 +14,7 @@ from app.services.indexing import Progress
 from db.enums import Outcome, PolicyKind
 from db.queries import deciding
 from db.queries.deciding import Decided, Undecided
-from db.queries.queue import rebuild_queue
+from db.queries.queue_building import rebuild_queue
 from db.queries.suspending import hold_scale
 
 _DECIDE_EVERY = 1_000

@@ -17,7 +17,7 @@ from annotator.types import Criterion, JudgeKind
 from db.enums import Outcome
 from db.errors import NotFound
 from db.models import Candidate, Decision, Definition, JudgeRow, Pair, PairState, Person, Query, Suggestion
-from db.queries.queue import rebuild_queue
+from db.queries.queue_building import rebuild_queue
 from db.queries.standing import locked_states, set_decision
 from db.queries.suspending import suspend_for_definition
 

@@ -24,7 +24,7 @@ from db.models import (
 )
 from db.queries.audits import audit_answers, is_open, is_suspended
 from db.queries.many_states import change_states, hold_states
-from db.queries.queue import rebuild_queue
+from db.queries.queue_building import rebuild_queue
 from db.session import Sessions
 
 _IN = 500

@@ -16,7 +16,7 @@ from app.bootstrap import Workspace, open_with
 from app.config import settings_from
 from db import models
 from db.enums import LabelSource, Outcome, PolicyKind, Split
-from db.queries.queue import rebuild_queue
+from db.queries.queue_building import rebuild_queue
 
 MAIN = Path(__file__).parents[2] / "app" / "main.py"
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)

@@ -29,7 +29,7 @@ from builders import (
 from db.enums import LabelSource, ReviewAction, Visibility
 from db.errors import NotFound
 from db.models import Lease, Person, Review
-from db.queries.queue import rebuild_queue
+from db.queries.queue_building import rebuild_queue
 
 FEW = TOPICS[:2]
 
