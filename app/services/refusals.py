@@ -30,6 +30,26 @@ def require_owner(workspace: Workspace, session: Session, name: str, *, to: str)
         )
 
 
+def is_adjudicator(workspace: Workspace, session: Session, name: str) -> bool:
+    """Whether this person settles what reviewers differ about: has that role, or is an owner."""
+    if is_owner(workspace, session, name):
+        return True
+    return session.scalar(sa.select(Person.role).where(Person.name == name)) is Role.ADJUDICATOR
+
+
+def require_adjudicator(workspace: Workspace, session: Session, name: str) -> None:
+    """Lets adjudicators and owners pass.
+
+    Raises:
+        NotAllowed: this person is neither.
+    """
+    if not is_adjudicator(workspace, session, name):
+        raise NotAllowed(
+            f"{name!r} is no adjudicator",
+            user_message="Only adjudicators and owners settle what reviewers differ about. An owner gives roles.",
+        )
+
+
 def refuse_revoked_judge(session: Session, judge: JudgeRow) -> None:
     """Lets a judge propose, unless it is revoked.
 
