@@ -84,6 +84,7 @@ class Settings(BaseSettings):
     training: dict[str, Change] = {}
     adapter: dict[str, Change] = {}
     round_min_gain: Annotated[float, Field(ge=0, le=1)] = 0.002
+    reviewer_hourly_cost: Annotated[float, Field(ge=0)] | None = None
     gate_rule: Literal["better", "not-worse"] = "better"
     gate_margin: Annotated[float, Field(ge=0, le=1)] = 0.01
 
