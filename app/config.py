@@ -35,6 +35,7 @@ class Settings(BaseSettings):
     port: Annotated[int, Field(ge=1, le=65535)] = 8501
     person: Annotated[str, StringConstraints(min_length=1, max_length=200)] = "me"
     review_minutes: Annotated[float, Field(gt=0)] = 10.0
+    guidelines: Annotated[str, StringConstraints(max_length=8000)] = ""
 
     model: str = "default"
     max_length: Annotated[int, Field(ge=8, le=8192)] = 256
