@@ -1,0 +1,123 @@
+"""Full-text search over questions, passages and the reasons of suggestions: the pairs that hold given words.
+
+All words must stand in the question, or all in the passage with its title, or all in the reason of the current
+suggestion; the last one may be unfinished, and what stands in quotes stands together. Case does not count, nor accents
+on SQLite. Scripts without spaces between words, and Korean, are cut into characters, so that a word of them is a phrase
+and is found wherever it stands. How the indexes are kept is in migration 0009.
+
+Reasons of pairs that people judge blind are not searched: being found would tell what was proposed.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Literal
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session, aliased
+
+from annotator.types import Criterion
+from db.models import Pair, PairState, Passage, Query, QueryCluster, Suggestion
+from db.queries.audits import is_concealed
+
+Field = Literal["query", "passage", "reason"]
+FIELDS: tuple[Field, ...] = ("query", "passage", "reason")
+
+MAX_WORDS = 64
+"""Words of a search that count; later ones are left out. Our choice: longer than most questions, quick to parse."""
+MAX_WORD = 200
+"""Characters of one word that count; PostgreSQL refuses words of more than 2,046 bytes."""
+
+_CHUNKS = re.compile(r'"([^"]*)"?|([^\s"]+)')
+_SPACED = re.compile(
+    "([\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u2e80-\u9fff\uac00-\ud7af\uf900-\ufaff\uff66-\uff9f"
+    "\U00020000-\U0003ffff])"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Term:
+    """Words that stand together, letters and digits only; `starts`: the last of them may be unfinished."""
+
+    words: tuple[str, ...]
+    starts: bool
+
+
+def terms_of(text: str) -> tuple[Term, ...]:
+    """What is looked for, cut as the indexes cut what they hold; empty when there is no letter and no digit in it."""
+    terms: list[Term] = []
+    left = MAX_WORDS
+    chunks = list(_CHUNKS.finditer(text[: MAX_WORDS * MAX_WORD]))
+    for number, chunk in enumerate(chunks, start=1):
+        quoted = chunk.group(1) is not None
+        words = tuple(word[:MAX_WORD] for word in _cut(chunk.group(0)).split())[:left]
+        left -= len(words)
+        if words:
+            terms.append(Term(words, starts=number == len(chunks) and not quoted))
+    return tuple(terms)
+
+
+def _cut(text: str) -> str:
+    kept = "".join(char if unicodedata.category(char)[0] in "LNM" else " " for char in text)
+    return _SPACED.sub(r" \1 ", kept)
+
+
+def matching_pairs(
+    session: Session, text: str, *, criterion: Criterion, within: Collection[Field] = FIELDS
+) -> sa.Select[int]:
+    """Ids of the pairs whose question, passage or current reason holds the words, for `in_()`; no order, no repeats.
+
+    A text without a letter or digit finds nothing; one that is blank is no search, and callers leave it out.
+    """
+    terms = terms_of(text)
+    pair = aliased(Pair)
+    if not terms:
+        return sa.select(pair.id).where(sa.false())
+    parts: list[sa.Select[int]] = []
+    if "query" in within:
+        parts.append(sa.select(pair.id).where(pair.query_id.in_(_found(session, "query", terms))))
+    if "passage" in within:
+        parts.append(sa.select(pair.id).where(pair.passage_id.in_(_found(session, "passage", terms))))
+    if "reason" in within:
+        parts.append(
+            sa.select(Pair.id)
+            .join(Query, Query.id == Pair.query_id)
+            .join(QueryCluster, QueryCluster.id == Query.cluster_id)
+            .join(PairState, sa.and_(PairState.pair_id == Pair.id, PairState.criterion == criterion))
+            .where(
+                PairState.suggestion_id.in_(_found(session, "suggestion", terms)),
+                sa.not_(is_concealed(criterion)),
+            )
+        )
+    if len(parts) == 1:
+        return parts[0]
+    found = sa.union(*parts).subquery()
+    return sa.select(found.c[0])
+
+
+def _found(
+    session: Session, table: Literal["query", "passage", "suggestion"], terms: tuple[Term, ...]
+) -> sa.Select[int]:
+    """Ids of the rows of one table that hold all the terms."""
+    if session.get_bind().dialect.name == "sqlite":
+        index = sa.table(f"search_{table}", sa.column("rowid", sa.Integer))
+        whole = sa.literal_column(f"search_{table}")
+        return sa.select(index.c.rowid).where(whole.op("MATCH")(_match(terms)))
+    model, words = {
+        "query": (Query, Query.text),
+        "passage": (Passage, Passage.title + " " + Passage.text),
+        "suggestion": (Suggestion, Suggestion.reason),
+    }[table]
+    wanted: sa.ColumnElement[str] | None = None
+    for term in terms:
+        phrase = sa.func.relabel_phrase(" ".join(term.words), term.starts)
+        wanted = phrase if wanted is None else wanted.op("&&")(phrase)
+    return sa.select(model.id).where(sa.func.relabel_words(words).op("@@")(wanted))
+
+
+def _match(terms: tuple[Term, ...]) -> str:
+    """The terms in the language of FTS5; every word stands in quotes, so none is an operator."""
+    return " AND ".join(f'"{" ".join(term.words)}"{" *" if term.starts else ""}' for term in terms)
