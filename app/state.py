@@ -15,6 +15,7 @@ from annotator.types import Criterion
 from app.bootstrap import Workspace, open_workspace
 from app.config import find_workspace
 from app.services.certificate_views import Forecast, PlanView
+from app.services.desk_choice import DEFAULT, DeskChoice
 from app.services.judge_views import JudgeComparison
 from app.services.views import ImportReport
 
@@ -73,6 +74,9 @@ _CARD_OPENED = "state.card_opened"
 _TURN = "state.turn"
 WANTED_PAIR = "state.wanted_pair"
 _HELP = "state.help"
+_DESK = "state.desk"
+_AROUND = "state.around"
+_LIST = "state.query_list"
 _OFFSET = "state.labels_offset"
 _LINEAGE_OFFSET = "state.lineage_offset"
 _NOTICE = "state.notice."
@@ -83,6 +87,14 @@ _QUESTION = "state.question"
 _PLAN = "state.audit_plan"
 _FORECAST = "state.audit_forecast"
 _COMPARISON = "state.comparison"
+
+
+@dataclass(frozen=True, slots=True)
+class QueryList:
+    """A whole query on the review screen, found by one of its pairs; `picking`: rows are picked, to be graded at once."""
+
+    pair_id: int
+    picking: bool
 
 
 @st.cache_resource(show_spinner="Opening the workspace", on_release=lambda workspace: workspace.close())
@@ -109,7 +121,7 @@ def choose_criterion(criterion: Criterion) -> None:
     """Show the other criterion from now on; a card, a page or a pair of the one before it is put away."""
     if criterion is not get_criterion():
         st.session_state[_CRITERION] = criterion
-        for key in (_CARD, WANTED_PAIR, _OFFSET):
+        for key in (_CARD, WANTED_PAIR, _OFFSET, _LIST, _AROUND):
             st.session_state.pop(key, None)
 
 
@@ -191,6 +203,35 @@ def ask_for_help() -> None:
 def take_help_request() -> bool:
     """Whether help was asked for since the last call."""
     return bool(st.session_state.pop(_HELP, False))
+
+
+def get_desk() -> DeskChoice:
+    """The order and the part of the queue that this session asks for."""
+    chosen = st.session_state.get(_DESK)
+    return chosen if isinstance(chosen, DeskChoice) else DEFAULT
+
+
+def choose_desk(desk: DeskChoice) -> None:
+    st.session_state[_DESK] = desk
+
+
+def ask_around(card: str | None) -> None:
+    """Show the text around the passage of that card; None puts it away."""
+    st.session_state[_AROUND] = card
+
+
+def is_around_asked(card: str) -> bool:
+    return st.session_state.get(_AROUND) == card
+
+
+def show_list(shown: QueryList | None) -> None:
+    """Show a whole query in place of the card; None returns to the card."""
+    st.session_state[_LIST] = shown
+
+
+def get_list() -> QueryList | None:
+    shown = st.session_state.get(_LIST)
+    return shown if isinstance(shown, QueryList) else None
 
 
 def get_offset() -> int:
@@ -293,6 +334,11 @@ def get_question() -> str:
 def value_of(widget: str) -> object:
     """The value a widget holds now, inside its callback; `widget` is its key, `screen.widget`."""
     return st.session_state.get(widget)
+
+
+def set_value(widget: str, value: object) -> None:
+    """Give a widget a value before it is drawn, as in the callback of another one."""
+    st.session_state[widget] = value
 
 
 def forget(widget: str) -> None:
