@@ -31,6 +31,13 @@ MAX_WORDS = 64
 MAX_WORD = 200
 """Characters of one word that count; PostgreSQL refuses words of more than 2,046 bytes."""
 
+_SEARCHED: dict[str, tuple[sa.orm.InstrumentedAttribute[int], sa.ColumnElement[str]]] = {
+    "query": (Query.id, Query.text.expression),
+    "passage": (Passage.id, Passage.title + " " + Passage.text),
+    "suggestion": (Suggestion.id, Suggestion.reason.expression),
+}
+"""What is indexed on PostgreSQL, written as in migration 0009: an index answers for its own expression only."""
+
 _CHUNKS = re.compile(r'"([^"]*)"?|([^\s"]+)')
 _SPACED = re.compile(
     "([\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u2e80-\u9fff\uac00-\ud7af\uf900-\ufaff\uff66-\uff9f"
@@ -104,18 +111,14 @@ def _found(
     """Ids of the rows of one table that hold all the terms."""
     if session.get_bind().dialect.name == "sqlite":
         index = sa.table(f"search_{table}", sa.column("rowid", sa.Integer))
-        whole = sa.literal_column(f"search_{table}")
+        whole: sa.ColumnElement[str] = sa.literal_column(f"search_{table}", sa.String)
         return sa.select(index.c.rowid).where(whole.op("MATCH")(_match(terms)))
-    model, words = {
-        "query": (Query, Query.text),
-        "passage": (Passage, Passage.title + " " + Passage.text),
-        "suggestion": (Suggestion, Suggestion.reason),
-    }[table]
+    id_, words = _SEARCHED[table]
     wanted: sa.ColumnElement[str] | None = None
     for term in terms:
         phrase = sa.func.relabel_phrase(" ".join(term.words), term.starts)
         wanted = phrase if wanted is None else wanted.op("&&")(phrase)
-    return sa.select(model.id).where(sa.func.relabel_words(words).op("@@")(wanted))
+    return sa.select(id_).where(sa.func.relabel_words(words).op("@@")(wanted))
 
 
 def _match(terms: tuple[Term, ...]) -> str:
