@@ -1,0 +1,296 @@
+"""What waits for an adjudicator: pairs whose graders differ, and pairs somebody flagged.
+
+Which pairs those are is derived in `states`; here is in which order they come, what was said of one, and who looks at
+which one now. Oldest first, a query's pairs together: the query whose oldest case waited longest comes first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session, aliased
+
+from annotator.types import Criterion
+from db.enums import ReviewAction
+from db.models import Pair, PairState, Passage, Person, Query, Review, SpotCheck
+from db.queries.standing import standing_reviews
+from db.queries.workspace_values import get_value, lock_value, set_value
+
+_SAID = (ReviewAction.GRADE, ReviewAction.ADJUDICATE, ReviewAction.FLAG)
+
+CASE = "case."
+"""How the cards of cases begin; an undo with such a card settles flags."""
+
+
+@dataclass(frozen=True, slots=True)
+class CaseRecord:
+    """A pair that waits for an adjudicator. `since`: when the last grade or flag was given; `mine`: I graded it."""
+
+    pair_id: int
+    query: str
+    passage_title: str
+    disputed: bool
+    flagged: bool
+    graders: int
+    since: datetime
+    mine: bool
+
+
+@dataclass(frozen=True, slots=True)
+class CaseCounts:
+    """How many pairs wait: disputed, flagged, either, and about how many queries."""
+
+    disputed: int
+    flagged: int
+    pairs: int
+    queries: int
+
+
+def _waiting(criterion: Criterion) -> sa.Subquery:
+    """(pair_id, disputed, flagged, graders) of all that waits; each half goes by its own partial index."""
+    columns = (PairState.pair_id, PairState.disputed, PairState.flagged, PairState.graders)
+    # The bare column, not `column = 1`: an index with a condition is used only where the same words stand.
+    halves = [
+        sa.select(*columns).where(PairState.criterion == criterion, sa.text(f"pair_state.{word}"))
+        for word in ("disputed", "flagged")
+    ]
+    return sa.union(*halves).subquery("waiting")
+
+
+def count_cases(session: Session, *, criterion: Criterion) -> CaseCounts:
+    """How much waits for an adjudicator."""
+    waiting = _waiting(criterion)
+    disputed, flagged, pairs, queries = session.execute(
+        sa.select(
+            sa.func.coalesce(sa.func.sum(sa.case((waiting.c.disputed, 1), else_=0)), 0),
+            sa.func.coalesce(sa.func.sum(sa.case((waiting.c.flagged, 1), else_=0)), 0),
+            sa.func.count(),
+            sa.func.count(sa.distinct(Pair.query_id)),
+        ).join(Pair, Pair.id == waiting.c.pair_id)
+    ).one()
+    return CaseCounts(int(disputed), int(flagged), pairs, queries)
+
+
+def _ordered(criterion: Criterion, person_id: int) -> sa.Subquery:
+    """All that waits with when it last changed, its query's oldest such moment, and whether this person graded it."""
+    waiting = _waiting(criterion)
+    since = (
+        sa.select(sa.func.max(Review.created_at))
+        .where(Review.pair_id == waiting.c.pair_id, Review.criterion == criterion, Review.action.in_(_SAID))
+        .correlate(waiting)
+        .scalar_subquery()
+    )
+    inner = (
+        sa.select(waiting, Pair.query_id, Pair.passage_id, since.label("since"))
+        .join(Pair, Pair.id == waiting.c.pair_id)
+        .subquery("cases")
+    )
+    mine = (
+        standing_reviews(criterion)
+        .where(
+            Review.pair_id == inner.c.pair_id,
+            Review.person_id == person_id,
+            Review.action == ReviewAction.GRADE,
+            Review.hidden_check.is_(False),
+        )
+        .correlate(inner)
+        .exists()
+    )
+    first = sa.func.min(inner.c.since).over(partition_by=inner.c.query_id)
+    return sa.select(inner, first.label("first"), mine.label("mine")).subquery("ordered")
+
+
+def _in_order(cases: sa.Subquery) -> tuple[sa.ColumnElement[object], ...]:
+    return cases.c.first, cases.c.query_id, cases.c.since, cases.c.pair_id
+
+
+def list_cases(session: Session, *, criterion: Criterion, person_id: int, offset: int, limit: int) -> list[CaseRecord]:
+    """A page of what waits, in the order it is served."""
+    cases = _ordered(criterion, person_id)
+    rows = session.execute(
+        sa.select(
+            cases.c.pair_id,
+            Query.text,
+            Passage.title,
+            cases.c.disputed,
+            cases.c.flagged,
+            cases.c.graders,
+            cases.c.since,
+            cases.c.mine,
+        )
+        .join(Query, Query.id == cases.c.query_id)
+        .join(Passage, Passage.id == cases.c.passage_id)
+        .order_by(*_in_order(cases))
+        .offset(offset)
+        .limit(limit)
+    )
+    return [CaseRecord(*row) for row in rows]
+
+
+def next_case(
+    session: Session,
+    *,
+    criterion: Criterion,
+    person_id: int,
+    others: Collection[int],
+    without: Collection[int],
+    after: int | None,
+) -> int | None:
+    """The pair this person is to decide next: none of `without`, and none they graded that one of `others` could
+    decide, who did not. after: the pair decided last; what else waits of its query comes first.
+    """
+    cases = _ordered(criterion, person_id)
+    same = sa.select(Pair.query_id).where(Pair.id == after).scalar_subquery()
+    for pair_id, mine in session.execute(
+        sa.select(cases.c.pair_id, cases.c.mine)
+        .where(cases.c.pair_id.not_in(sorted(without)))
+        .order_by(sa.case((cases.c.query_id == same, 0), else_=1), *_in_order(cases))
+    ):
+        if not mine or set(others) <= list_graders(session, pair_id=pair_id, criterion=criterion):
+            return int(pair_id)
+    return None
+
+
+def list_graders(session: Session, *, pair_id: int, criterion: Criterion) -> set[int]:
+    """Ids of the people whose grade of a pair stands; hidden checks and adjudications are left out."""
+    rows = standing_reviews(criterion).where(
+        Review.pair_id == pair_id, Review.action == ReviewAction.GRADE, Review.hidden_check.is_(False)
+    )
+    return set(session.scalars(rows.with_only_columns(Review.person_id)))
+
+
+def list_voices(session: Session, *, pair_id: int, criterion: Criterion) -> list[tuple[Review, Person]]:
+    """What stands of what people said of a pair, in the order they said it: grades, adjudications, flags."""
+    rows = session.execute(
+        standing_reviews(criterion)
+        .where(Review.pair_id == pair_id, Review.action.in_(_SAID), Review.hidden_check.is_(False))
+        .with_only_columns(Review, Person)
+        .join(Person, Person.id == Review.person_id)
+        .order_by(Review.id)
+    )
+    return [(review, person) for review, person in rows]
+
+
+def last_review_id(session: Session, *, pair_id: int, criterion: Criterion) -> int:
+    """The id of the newest review of a pair, of any kind; 0 when there is none. Whatever people do changes it."""
+    found = sa.select(sa.func.max(Review.id)).where(Review.pair_id == pair_id, Review.criterion == criterion)
+    return session.scalar(found) or 0
+
+
+def open_flags(session: Session, *, pair_id: int, criterion: Criterion) -> list[Review]:
+    """The flags of a pair that nobody took back or settled."""
+    return list(
+        session.scalars(
+            standing_reviews(criterion)
+            .where(Review.pair_id == pair_id, Review.action == ReviewAction.FLAG)
+            .order_by(Review.id)
+        )
+    )
+
+
+def last_act(session: Session, *, person_id: int, criterion: Criterion) -> Review | None:
+    """This person's newest decision that stands: an adjudication, or an undo that settled flags.
+
+    Settled flags stand again where the same person raised one on that pair since.
+    """
+    adjudication = session.scalar(
+        standing_reviews(criterion)
+        .where(Review.person_id == person_id, Review.action == ReviewAction.ADJUDICATE)
+        .order_by(Review.id.desc())
+        .limit(1)
+    )
+    raised = aliased(Review)
+    again = sa.exists().where(
+        raised.pair_id == Review.pair_id,
+        raised.criterion == criterion,
+        raised.person_id == person_id,
+        raised.action == ReviewAction.FLAG,
+        raised.id > Review.id,
+    )
+    returned = session.scalar(
+        sa.select(Review)
+        .where(
+            Review.criterion == criterion,
+            Review.person_id == person_id,
+            Review.action == ReviewAction.UNDO,
+            Review.card.startswith(CASE, autoescape=True),
+            ~again,
+        )
+        .order_by(Review.id.desc())
+        .limit(1)
+    )
+    return max((one for one in (adjudication, returned) if one is not None), key=lambda one: one.id, default=None)
+
+
+def list_sent_back(session: Session, act: Review) -> list[tuple[Review, Person]]:
+    """The flags that one act of sending back settled, with who raised them; none for a decision."""
+    if act.action is not ReviewAction.UNDO:
+        return []
+    undo = aliased(Review)
+    rows = session.execute(
+        sa.select(Review, Person)
+        .join(undo, undo.undoes_id == Review.id)
+        .join(Person, Person.id == Review.person_id)
+        .where(
+            undo.pair_id == act.pair_id,
+            undo.person_id == act.person_id,
+            undo.created_at == act.created_at,
+            undo.id >= act.id,
+            Review.action == ReviewAction.FLAG,
+        )
+        .order_by(Review.id)
+    )
+    return [(review, person) for review, person in rows]
+
+
+def list_checking(session: Session, *, pair_id: int) -> list[int]:
+    """Ids of the certificates that drew a pair for a spot check."""
+    return list(session.scalars(sa.select(SpotCheck.certificate_id).where(SpotCheck.pair_id == pair_id)))
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """Which pair each adjudicator has open now, by their ids: nobody else is served it. No lease, so that an
+    adjudicator can review as well; what is decided is guarded by the card itself.
+    """
+
+    held: dict[int, int]
+
+    def taken(self, person_id: int) -> set[int]:
+        """The pairs that others have open."""
+        return {pair_id for holder, pair_id in self.held.items() if holder != person_id}
+
+
+def _desk_name(criterion: Criterion) -> str:
+    return f"adjudicating:{criterion}"
+
+
+def _read(held: dict[str, Any], now: datetime) -> Desk:
+    still = ((who, pair) for who, (pair, until) in held.items() if datetime.fromisoformat(until) > now)
+    return Desk({int(who): int(pair) for who, pair in still})
+
+
+def read_desk(session: Session, *, criterion: Criterion, now: datetime) -> Desk:
+    """Who has what open."""
+    return _read(get_value(session, _desk_name(criterion)) or {}, now)
+
+
+def lock_desk(session: Session, *, criterion: Criterion, now: datetime) -> Desk:
+    """Who has what open; other adjudicators wait for this transaction."""
+    return _read(lock_value(session, _desk_name(criterion), {}, now=now), now)
+
+
+def hold_case(
+    session: Session, *, criterion: Criterion, person_id: int, pair_id: int | None, now: datetime, minutes: float
+) -> None:
+    """Holds a pair for an adjudicator for that many minutes, in place of the one before; None lets go."""
+    held = dict(lock_value(session, _desk_name(criterion), {}, now=now))
+    kept = {who: [pair, until] for who, (pair, until) in held.items() if datetime.fromisoformat(until) > now}
+    kept.pop(str(person_id), None)
+    if pair_id is not None:
+        kept[str(person_id)] = [pair_id, (now + timedelta(minutes=minutes)).isoformat()]
+    set_value(session, _desk_name(criterion), kept, now=now)
