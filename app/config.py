@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, get_args, get_type_hints
 from pydantic import AliasChoices, Field, SecretStr, StringConstraints, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from annotator.audit_value import EXPLORED
 from app.errors import SettingsInvalid, WorkspaceMissing
 from retriever.types import LOSS_NAMES, AdapterSettings, TrainingSettings
 
@@ -50,6 +51,10 @@ class Settings(BaseSettings):
     accept_relevant: Probability = 0.9
     accept_irrelevant: Probability = 0.9
     spot_check_share: Probability = 0.02
+    overlap: Annotated[int, Field(ge=1, le=5)] = 1
+    overlap_share: Probability = 1.0
+    explored: Probability = EXPLORED
+    check_share: Annotated[float, Field(ge=0, le=0.2)] = 0.02
     train_on_proposed: bool = True
 
     openai_api_key: SecretStr | None = Field(

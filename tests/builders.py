@@ -291,14 +291,15 @@ def queued(workspace: Workspace, *, topics: tuple[Topic, ...] = TOPICS) -> Works
 
 
 def audit(workspace: Workspace, *, person: str = "Ada", at_most: int = 10_000) -> int:
-    """Grades cards truthfully until the queue is empty; returns how many."""
+    """Grades cards truthfully until the queue is empty, keeping blind grades; returns how many cards."""
     for done in range(at_most):
         card = reviewing.claim(workspace, person=person)
         if card is None:
             return done
-        reviewing.grade(
-            workspace, card=card.card, person=person, grade=truth(card.pair.query_id, card.pair.passage_id), seconds=1.0
-        )
+        grade = truth(card.pair.query_id, card.pair.passage_id)
+        shown = reviewing.grade(workspace, card=card.card, person=person, grade=grade, seconds=1.0)
+        if shown is not None:
+            reviewing.keep(workspace, card=shown.card.card, person=person, seconds=1.0)
     return at_most
 
 

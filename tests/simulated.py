@@ -47,13 +47,15 @@ class World:
             if card is None:
                 return done
             grade = self.truth[card.pair.query_id, card.pair.passage_id]
-            reviewing.grade(
+            shown = reviewing.grade(
                 self.workspace,
                 card=card.card,
                 person=name,
                 grade=(0 if grade >= 2 else 3) if wrong else grade,
                 seconds=12.0,
             )
+            if shown is not None:
+                reviewing.keep(self.workspace, card=shown.card.card, person=name, seconds=1.0)
         return at_most
 
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Literal
 
 from annotator.types import ConfidenceKind, Criterion, JudgeKind, SuggestionStatus
+from app.services.desk_views import CardReview
 from app.services.votes import VotesView
 from db.enums import LabelSource, ModelKind, ModelStage, Outcome, PromotionCause, RunStatus, Split
 
@@ -252,7 +254,12 @@ class PairView:
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """One pair served to one person; `card` is the id that a key press must carry to count."""
+    """One pair served to one person; `card` is the id that a key press must carry to count.
+
+    `phase` is "revise" once a blind grade is stored (`own_grade`) and the proposal shows; the id is then another.
+    `reveals`: the proposal follows the blind grade. `reviews`: earlier ones, empty when blind. `open` of the `wanted`
+    people are still to grade the pair.
+    """
 
     card: str
     pair: PairView
@@ -260,6 +267,12 @@ class Card:
     position: int
     waiting: int
     expires_at: datetime
+    phase: Literal["grade", "revise"] = "grade"
+    own_grade: int | None = None
+    reveals: bool = False
+    reviews: tuple[CardReview, ...] = ()
+    wanted: int = 1
+    open: int = 1
 
 
 @dataclass(frozen=True, slots=True)

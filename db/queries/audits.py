@@ -6,12 +6,13 @@ A batch is open until its certificates are stored, be they issued or refused.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session, aliased
 
 from annotator.types import Criterion
-from db.enums import CertificateState, Outcome, ReviewAction, Split, Visibility
+from db.enums import CertificateState, Outcome, Split, Visibility
 from db.models import (
     Batch,
     BatchPair,
@@ -22,9 +23,10 @@ from db.models import (
     PairState,
     QueryCluster,
     Review,
+    SeenPair,
     SpotCheck,
 )
-from db.queries.standing import GRADING, standing_reviews
+from db.queries.standing import GRADING, revoked_people, standing_reviews
 
 PEOPLE_ONLY = (Split.CALIBRATE, Split.HELD_OUT)
 """Splits whose questions people judge blind: what a judge proposed for them is neither routed nor shown. Proposals on
@@ -72,9 +74,24 @@ def open_batch_pairs(criterion: Criterion) -> sa.Select[int]:
 
 
 def audit_answers(criterion: Criterion) -> sa.Select[Review]:
-    """Reviews that can answer an audit: blind, graded at the review desk, and not taken back."""
-    return standing_reviews(criterion).where(
-        Review.visibility == Visibility.BLIND, Review.card.is_not(None), Review.action.in_(GRADING)
+    """Reviews that can answer an audit: blind, graded at the review desk by somebody who is not revoked, and not taken
+    back before the proposal was shown. Taken back after it, they count: else everybody could mend their sample.
+    """
+    undo = aliased(Review)
+    shown_after = sa.exists().where(
+        SeenPair.pair_id == Review.pair_id,
+        SeenPair.criterion == Review.criterion,
+        SeenPair.person_id == Review.person_id,
+        SeenPair.created_at >= Review.created_at,
+    )
+    return sa.select(Review).where(
+        Review.criterion == criterion,
+        Review.visibility == Visibility.BLIND,
+        Review.card.is_not(None),
+        Review.action.in_(GRADING),
+        Review.hidden_check.is_(False),
+        Review.person_id.not_in(revoked_people()),
+        sa.or_(~sa.exists().where(undo.undoes_id == Review.id), shown_after),
     )
 
 
@@ -87,6 +104,7 @@ def spot_answers(criterion: Criterion) -> sa.Select[Review]:
         Review.visibility == Visibility.BLIND,
         Review.card.is_not(None),
         Review.action.in_(GRADING),
+        Review.hidden_check.is_(False),
         Review.pair_id == SpotCheck.pair_id,
         Review.created_at >= SpotCheck.created_at,
     )
@@ -105,9 +123,7 @@ def waiting_samples(criterion: Criterion) -> sa.Select[BatchPair]:
 def waiting_spot_checks(criterion: Criterion) -> sa.Select[SpotCheck]:
     """Spot checks of certificates in force that nobody ever answered, of pairs still accepted under them."""
     touched = (
-        standing_reviews(criterion)
-        .where(Review.pair_id == SpotCheck.pair_id, Review.action != ReviewAction.SKIP)
-        .exists()
+        standing_reviews(criterion).where(Review.pair_id == SpotCheck.pair_id, Review.action.in_(GRADING)).exists()
     )
     return (
         sa.select(SpotCheck)
@@ -129,11 +145,18 @@ def is_concealed(criterion: Criterion) -> sa.ColumnElement[bool]:
     """Whether people judge the pair blind, to be used beside `Pair` and its `QueryCluster`: nothing that was proposed
     for it may be shown, and no list may be narrowed by it.
     """
-    return sa.or_(
-        QueryCluster.split.in_(PEOPLE_ONLY),
-        Pair.id.in_(locked_pairs(criterion)),
-        Pair.id.in_(waiting_spot_checks(criterion).with_only_columns(SpotCheck.pair_id)),
-    )
+    return sa.or_(QueryCluster.split.in_(PEOPLE_ONLY), is_drawn(Pair.id, criterion))
+
+
+def is_drawn(pair_id: Any, criterion: Criterion) -> sa.ColumnElement[bool]:
+    """Whether the pair with that id, a column of the query around it, is in an open sample or a spot check that waits.
+
+    Asked of one row at a time, by the pair's own index: the samples of a large workspace are never listed for it.
+    """
+    around = pair_id.class_
+    sampled = locked_pairs(criterion).where(BatchPair.pair_id == pair_id).correlate(around)
+    checked = waiting_spot_checks(criterion).where(SpotCheck.pair_id == pair_id).correlate(around)
+    return sa.or_(sampled.exists(), checked.exists())
 
 
 @dataclass(frozen=True, slots=True)

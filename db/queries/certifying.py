@@ -199,13 +199,16 @@ def list_batch_pairs(session: Session, batch_id: int) -> list[BatchPair]:
 
 
 def list_answers(session: Session, *, batch_id: int, criterion: Criterion) -> dict[int, int]:
-    """Pair id -> grade of the answered audits of a batch. Only issuing may call this: it is the one look there is."""
+    """Pair id -> grade of the answered audits of a batch. Only issuing may call this: it is the one look there is.
+
+    Of several, the first counts: whoever gives a later one may have read the proposal meanwhile.
+    """
     rows = session.execute(
         audit_answers(criterion)
         .join(BatchPair, BatchPair.pair_id == Review.pair_id)
         .where(BatchPair.batch_id == batch_id, BatchPair.audit_position.is_not(None))
         .with_only_columns(Review.pair_id, Review.grade)
-        .order_by(Review.id)
+        .order_by(Review.id.desc())
     )
     return {pair_id: grade for pair_id, grade in rows if grade is not None}
 

@@ -41,6 +41,7 @@ def waiting_first(criterion: Criterion) -> sa.Select[JudgeFirst]:
         .where(
             JudgeFirst.criterion == criterion,
             PairState.review_id.is_(None),
+            sa.func.coalesce(PairState.flagged, sa.false()).is_(sa.false()),
             JudgeFirst.pair_id.not_in(locked_pairs(criterion)),
         )
     )

@@ -1,25 +1,27 @@
-"""The audit queue and its leases: who is served which pair, and that nobody else is.
+"""What waits to be judged, and which of it a person is served next.
 
 Served first are the samples of open batches, then the spot checks that wait, then what two compared models put in their
-top 10 and nobody judged, all blind; then the queue by value.
+top 10 and nobody judged, all blind; then the queue. How the queue is computed is in `queue_building`, who holds a pair
+in `leases`.
 """
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, aliased
 
 from annotator.types import Criterion
-from db.enums import Outcome, ReviewAction, Visibility
+from db.enums import ReviewAction
 from db.models import (
     BatchPair,
     JudgeFirst,
     Lease,
     Pair,
-    PairState,
     Passage,
     Query,
     QueueEntry,
@@ -27,69 +29,70 @@ from db.models import (
     SeenPair,
     SpotCheck,
 )
-from db.queries.audits import locked_pairs, waiting_samples, waiting_spot_checks
+from db.queries.audits import waiting_samples, waiting_spot_checks
 from db.queries.judge_first import waiting_first
 from db.queries.queue_building import active_version, get_entry, put_back, rebuild_queue
-from db.queries.standing import standing_reviews
+from db.queries.standing import GRADING
 
 __all__ = [
+    "QueueFilter",
     "active_version",
     "count_waiting",
     "get_entry",
-    "get_holder",
-    "get_lease",
-    "get_open_lease",
-    "has_seen",
-    "is_waiting",
-    "lease_pair",
+    "has_skipped",
+    "is_within",
     "list_waiting",
-    "next_pair",
+    "next_drawn",
+    "next_queued",
+    "next_skipped",
     "put_back",
     "rebuild_queue",
+    "still_waits",
 ]
 
+COUNTED = 2_000
+"""Pairs of the queue that are counted one by one; of a longer queue the number is its kept one, see `count_waiting`."""
 
-def _skipped(person_id: int, criterion: Criterion) -> sa.Subquery:
-    return (
-        standing_reviews(criterion)
-        .where(Review.person_id == person_id, Review.action == ReviewAction.SKIP)
-        .with_only_columns(Review.pair_id, sa.func.max(Review.id).label("skipped"))
-        .group_by(Review.pair_id)
-        .subquery()
-    )
+
+@dataclass(frozen=True, slots=True)
+class QueueFilter:
+    """The order of the queue, by the column of `QueueEntry` that says it, and conditions on its rows."""
+
+    column: str = "position"
+    conditions: Sequence[sa.ColumnElement[bool]] = ()
+
+
+EVERYTHING = QueueFilter()
 
 
 def count_waiting(session: Session, *, criterion: Criterion) -> int:
     """How many pairs wait for a grade: samples, spot checks, those to judge first, and those of the served queue."""
     number = sa.func.count()
-    counted = (
-        waiting_samples(criterion).with_only_columns(number),
-        waiting_spot_checks(criterion).with_only_columns(number),
-        waiting_first(criterion).with_only_columns(number),
-        _waiting(criterion, active_version(session, criterion)).with_only_columns(number),
-    )
+    counted = [statement.with_only_columns(number) for statement, _, _ in _sources(criterion)]
+    counted.append(_queued(session, criterion).with_only_columns(number))
     return sum(session.scalar(statement) or 0 for statement in counted)
 
 
-def _waiting(criterion: Criterion, version: int) -> sa.Select[QueueEntry]:
-    return (
-        sa.select(QueueEntry)
-        .outerjoin(PairState, sa.and_(PairState.pair_id == QueueEntry.pair_id, PairState.criterion == criterion))
-        .where(
-            QueueEntry.criterion == criterion,
-            QueueEntry.version == version,
-            PairState.review_id.is_(None),
-            sa.or_(PairState.outcome.is_(None), PairState.outcome == Outcome.REJECTED),
-            QueueEntry.pair_id.not_in(locked_pairs(criterion)),
-            QueueEntry.pair_id.not_in(sa.select(JudgeFirst.pair_id).where(JudgeFirst.criterion == criterion)),
-        )
+def _queued(session: Session, criterion: Criterion) -> sa.Select[QueueEntry]:
+    """The rows of the served queue that wait and are not served before it."""
+    first = waiting_first(criterion).where(JudgeFirst.pair_id == QueueEntry.pair_id).correlate(QueueEntry)
+    sampled = waiting_samples(criterion).where(BatchPair.pair_id == QueueEntry.pair_id).correlate(QueueEntry)
+    return _open_entries(session, criterion).where(~first.exists(), ~sampled.exists())
+
+
+def _open_entries(session: Session, criterion: Criterion) -> sa.Select[QueueEntry]:
+    return sa.select(QueueEntry).where(
+        QueueEntry.criterion == criterion,
+        QueueEntry.version == active_version(session, criterion),
+        QueueEntry.open > 0,
     )
 
 
 def list_waiting(session: Session, *, criterion: Criterion) -> list[tuple[int, str, str]]:
     """(pair id, query id, passage id), the latter two from outside, of the pairs that wait, in the order served."""
     found = []
-    for statement, pair_id, order in _sources(session, criterion):
+    sources = [*_sources(criterion), (_queued(session, criterion), QueueEntry.pair_id, (QueueEntry.position,))]
+    for statement, pair_id, order in sources:
         rows = session.execute(
             statement.join(Pair, Pair.id == pair_id)
             .join(Query, Query.id == Pair.query_id)
@@ -101,117 +104,160 @@ def list_waiting(session: Session, *, criterion: Criterion) -> list[tuple[int, s
     return found
 
 
-def _sources(session: Session, criterion: Criterion) -> list[tuple[sa.Select[Any], Any, tuple[Any, ...]]]:
-    """What waits, in the order served: the statement, its pair's id, and the order within."""
-    version = active_version(session, criterion)
+def _sources(criterion: Criterion) -> list[tuple[sa.Select[Any], Any, tuple[Any, ...]]]:
+    """What is served before the queue: the statement, its pair's id, and the order within."""
     return [
         (waiting_samples(criterion), BatchPair.pair_id, (BatchPair.batch_id, BatchPair.audit_position)),
         (waiting_spot_checks(criterion), SpotCheck.pair_id, (SpotCheck.certificate_id, SpotCheck.position)),
         (waiting_first(criterion), JudgeFirst.pair_id, (JudgeFirst.rank, JudgeFirst.pair_id)),
-        (_waiting(criterion, version), QueueEntry.pair_id, (QueueEntry.position,)),
     ]
 
 
-def next_pair(session: Session, *, criterion: Criterion, person_id: int, now: datetime) -> int | None:
-    """The id of the first pair that nobody graded and nobody holds; what this person skipped comes after all others.
+def _did(pair_id: Any, criterion: Criterion, person_id: int, actions: Sequence[ReviewAction]) -> sa.Exists:
+    """Whether a person did one of these with the pair and did not take it back."""
+    mine, undo = aliased(Review), aliased(Review)
+    return sa.exists().where(
+        mine.pair_id == pair_id,
+        mine.criterion == criterion,
+        mine.person_id == person_id,
+        mine.action.in_(actions),
+        mine.hidden_check.is_(False),
+        ~sa.exists().where(undo.undoes_id == mine.id),
+    )
 
-    No sample and no spot check of a pair whose proposal this person has seen.
+
+def has_skipped(session: Session, *, pair_id: int, criterion: Criterion, person_id: int) -> bool:
+    """Whether this person skipped the pair and did not take it back."""
+    skipped = _did(sa.literal(pair_id), criterion, person_id, (ReviewAction.SKIP,))
+    return session.scalar(sa.select(skipped)) or False
+
+
+def _others(pair_id: Any, criterion: Criterion, person_id: int, now: datetime) -> sa.Select[Lease]:
+    """Leases by which others hold the pair and will still grade it."""
+    return sa.select(Lease).where(
+        Lease.pair_id == pair_id,
+        Lease.criterion == criterion,
+        Lease.person_id != person_id,
+        Lease.expires_at > now,
+        Lease.review_id.is_(None),
+        Lease.hidden_check.is_(False),
+    )
+
+
+def next_drawn(
+    session: Session, *, criterion: Criterion, person_id: int, now: datetime, samples_only: bool = False
+) -> int | None:
+    """The first pair that is served before the queue, that nobody holds and this person neither skipped nor flagged.
+
+    No sample and no spot check of a pair whose proposal this person has seen. `samples_only`: none of the pairs that
+    compared models put first.
     """
-    skipped = _skipped(person_id, criterion)
-    sources = _sources(session, criterion)
-    for was_skipped in (False, True):
-        for statement, pair_id, order in sources:
-            free = ~sa.exists().where(Lease.pair_id == pair_id, Lease.criterion == criterion, Lease.expires_at > now)
-            if pair_id.class_ is not QueueEntry:
-                free = sa.and_(free, ~_seen(pair_id, criterion).where(SeenPair.person_id == person_id).exists())
-            before = skipped.c.skipped.is_not(None) if was_skipped else skipped.c.skipped.is_(None)
+    for statement, pair_id, order in _sources(criterion)[: 2 if samples_only else 3]:
+        found = session.scalar(
+            statement.where(
+                ~_others(pair_id, criterion, person_id, now).exists(),
+                ~_seen(pair_id, criterion, person_id),
+                ~_did(pair_id, criterion, person_id, (ReviewAction.SKIP, ReviewAction.FLAG)),
+            )
+            .with_only_columns(pair_id)
+            .order_by(*order)
+            .limit(1)
+            .with_for_update(skip_locked=True, of=pair_id.class_)
+        )
+        if found is not None:
+            return int(found)
+    return None
+
+
+def next_queued(
+    session: Session, *, criterion: Criterion, person_id: int, now: datetime, chosen: QueueFilter = EVERYTHING
+) -> int | None:
+    """The first pair of the queue that has room for one more and that this person neither graded nor skipped."""
+    held = _others(QueueEntry.pair_id, criterion, person_id, now).with_only_columns(sa.func.count())
+    done = _did(QueueEntry.pair_id, criterion, person_id, (*GRADING, ReviewAction.SKIP, ReviewAction.FLAG))
+    statement = (
+        _open_entries(session, criterion)
+        .where(~done, QueueEntry.open > held.correlate(QueueEntry).scalar_subquery(), *chosen.conditions)
+        .with_only_columns(QueueEntry.pair_id)
+        .order_by(getattr(QueueEntry, chosen.column))
+        .limit(1)
+    )
+    found = session.scalar(statement.with_for_update(skip_locked=True, of=QueueEntry))
+    if found is None:  # what others were about to answer or to take a moment ago may have room for one more
+        found = session.scalar(statement.with_for_update(of=QueueEntry))
+    return found
+
+
+def next_skipped(
+    session: Session, *, criterion: Criterion, person_id: int, now: datetime, chosen: QueueFilter, drawn: bool
+) -> int | None:
+    """The pair that waits and that this person skipped longest ago, one that nobody holds; `drawn`: samples, spot
+    checks and those to judge first, which come before the queue, count too.
+    """
+    undo = aliased(Review)
+    skips = (
+        sa.select(Review.pair_id, sa.func.max(Review.id).label("skipped"))
+        .where(
+            Review.person_id == person_id,
+            Review.criterion == criterion,
+            Review.action == ReviewAction.SKIP,
+            Review.hidden_check.is_(False),
+            ~sa.exists().where(undo.undoes_id == Review.id),
+        )
+        .group_by(Review.pair_id)
+        .subquery()
+    )
+    if drawn:
+        for statement, pair_id, order in _sources(criterion):
             found = session.scalar(
-                statement.outerjoin(skipped, skipped.c.pair_id == pair_id)
-                .where(free, before)
+                statement.join(skips, skips.c.pair_id == pair_id)
+                .where(
+                    ~_others(pair_id, criterion, person_id, now).exists(),
+                    ~_seen(pair_id, criterion, person_id),
+                    ~_did(pair_id, criterion, person_id, (ReviewAction.FLAG,)),
+                )
                 .with_only_columns(pair_id)
-                .order_by(*((skipped.c.skipped,) if was_skipped else ()), *order)
+                .order_by(skips.c.skipped, *order)
                 .limit(1)
                 .with_for_update(skip_locked=True, of=pair_id.class_)
             )
             if found is not None:
                 return int(found)
-    return None
-
-
-def _seen(pair_id: Any, criterion: Criterion) -> sa.Select[SeenPair]:
-    return sa.select(SeenPair).where(SeenPair.pair_id == pair_id, SeenPair.criterion == criterion)
-
-
-def has_seen(session: Session, *, pair_id: int, criterion: Criterion, person_id: int) -> bool:
-    """Whether this person was ever served a card that shows what was proposed for the pair."""
-    return session.get(SeenPair, (pair_id, criterion, person_id)) is not None
-
-
-def is_waiting(session: Session, *, criterion: Criterion, pair_id: int) -> bool:
-    """Whether a pair still waits for a grade, in a sample, a spot check or the served queue."""
-    return any(
-        session.scalar(statement.where(column == pair_id).with_only_columns(sa.func.count()))
-        for statement, column, _ in _sources(session, criterion)
-    )
-
-
-def get_lease(session: Session, *, card: str) -> Lease | None:
-    """The lease that a card names, expired or not, as long as nobody else took the pair; held until answered."""
-    return session.scalar(sa.select(Lease).where(Lease.card == card).with_for_update())
-
-
-def get_open_lease(session: Session, *, person_id: int, criterion: Criterion, now: datetime) -> Lease | None:
-    """The pair this person has open and still holds."""
+    held = _others(QueueEntry.pair_id, criterion, person_id, now).with_only_columns(sa.func.count())
+    done = _did(QueueEntry.pair_id, criterion, person_id, (*GRADING, ReviewAction.FLAG))
     return session.scalar(
-        sa.select(Lease)
-        .where(Lease.person_id == person_id, Lease.criterion == criterion, Lease.expires_at > now)
-        .order_by(Lease.opened_at.desc())
+        _open_entries(session, criterion)
+        .join(skips, skips.c.pair_id == QueueEntry.pair_id)
+        .where(~done, QueueEntry.open > held.correlate(QueueEntry).scalar_subquery(), *chosen.conditions)
+        .with_only_columns(QueueEntry.pair_id)
+        .order_by(skips.c.skipped)
         .limit(1)
-        .with_for_update()
+        .with_for_update(skip_locked=True, of=QueueEntry)
     )
 
 
-def get_holder(session: Session, *, pair_id: int, criterion: Criterion, now: datetime) -> Lease | None:
-    """The lease that holds a pair now."""
-    lease = session.get(Lease, (pair_id, criterion, 1))
-    return lease if lease is not None and lease.expires_at > now else None
-
-
-def lease_pair(
-    session: Session,
-    *,
-    pair_id: int,
-    criterion: Criterion,
-    person_id: int,
-    card: str,
-    suggestion_id: int | None,
-    batch_id: int | None,
-    now: datetime,
-    minutes: float,
-) -> Lease:
-    """Gives a pair to a person, in place of an expired lease on it and of any other pair the person holds.
-
-    `suggestion_id`: the suggestion that the card shows, None when the pair is judged blind; that it was shown is kept
-    for good. `batch_id`: the open batch whose sample the pair is in.
-
-    Raises:
-        IntegrityError: somebody else took it a moment ago (from SQLAlchemy; the caller looks for another pair).
-    """
-    expired = sa.and_(Lease.pair_id == pair_id, Lease.expires_at <= now)
-    session.execute(sa.delete(Lease).where(Lease.criterion == criterion, sa.or_(expired, Lease.person_id == person_id)))
-    lease = Lease(
-        pair_id=pair_id,
-        criterion=criterion,
-        person_id=person_id,
-        card=card,
-        visibility=Visibility.BLIND if suggestion_id is None else Visibility.SHOWN,
-        suggestion_id=suggestion_id,
-        batch_id=batch_id,
-        opened_at=now,
-        expires_at=now + timedelta(minutes=minutes),
+def _seen(pair_id: Any, criterion: Criterion, person_id: int) -> sa.Exists:
+    return sa.exists().where(
+        SeenPair.pair_id == pair_id, SeenPair.criterion == criterion, SeenPair.person_id == person_id
     )
-    session.add(lease)
-    if suggestion_id is not None and not has_seen(session, pair_id=pair_id, criterion=criterion, person_id=person_id):
-        session.add(SeenPair(pair_id=pair_id, criterion=criterion, person_id=person_id, created_at=now))
-    session.flush()
-    return lease
+
+
+def still_waits(session: Session, *, criterion: Criterion, pair_id: int) -> bool:
+    """Whether a pair waits for a grade: drawn and unanswered, to be judged first, or with room in the served queue."""
+    drawn = any(
+        session.scalar(sa.select(statement.where(column == pair_id).exists()))
+        for statement, column, _ in _sources(criterion)
+    )
+    entry = get_entry(session, criterion=criterion, pair_id=pair_id)
+    return drawn or (entry is not None and entry.open > 0)
+
+
+def is_within(session: Session, *, criterion: Criterion, pair_id: int, chosen: QueueFilter) -> bool:
+    """Whether the pair stands in the part of the served queue that was chosen."""
+    found = sa.select(QueueEntry.pair_id).where(
+        QueueEntry.criterion == criterion,
+        QueueEntry.version == active_version(session, criterion),
+        QueueEntry.pair_id == pair_id,
+        *chosen.conditions,
+    )
+    return session.scalar(found) is not None

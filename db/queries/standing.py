@@ -20,13 +20,19 @@ GRADING = (ReviewAction.GRADE, ReviewAction.ADJUDICATE)
 
 
 def standing_reviews(criterion: Criterion) -> sa.Select[Review]:
-    """Reviews that nobody took back, of one criterion, of people who are not revoked."""
+    """Reviews that nobody took back, of one criterion, of people who are not revoked; no answers to hidden checks,
+    which count for nothing but how well a person works.
+    """
+    return standing_answers(criterion).where(Review.hidden_check.is_(False), Review.person_id.not_in(revoked_people()))
+
+
+def standing_answers(criterion: Criterion) -> sa.Select[Review]:
+    """All that people did with pairs and did not take back, hidden checks and revoked people included."""
     undo = aliased(Review)
     return sa.select(Review).where(
         Review.criterion == criterion,
         Review.action != ReviewAction.UNDO,
         ~sa.exists().where(undo.undoes_id == Review.id),
-        Review.person_id.not_in(revoked_people()),
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from sqlalchemy.orm import Session
@@ -10,6 +11,7 @@ from sqlalchemy.orm import Session
 from annotator.types import Criterion
 from db.enums import LabelSource, Outcome, ReviewAction
 from db.models import PairState, Review, Suggestion
+from db.queries.queue_building import close_entry, reopen
 from db.queries.standing import (
     GRADING,
     accepted_source,
@@ -59,26 +61,24 @@ def refresh_states(session: Session, *, pair_ids: Collection[int], criterion: Cr
 
 
 def _curate(session: Session, states: Mapping[int, PairState], *, criterion: Criterion, now: datetime) -> None:
-    reviews = {
-        review.pair_id: review
-        for review in session.scalars(
-            standing_reviews(criterion)
-            .where(Review.pair_id.in_(list(states)), Review.action.in_(GRADING))
-            .order_by(Review.pair_id, Review.action == ReviewAction.ADJUDICATE, Review.id)
-        )
-    }
+    said = _said(session, list(states), criterion=criterion)
     accepted = load_suggestions(
         session,
         [
             state.suggestion_id
             for pair_id, state in states.items()
-            if pair_id not in reviews and state.outcome is Outcome.ACCEPTED and state.suggestion_id is not None
+            if not said[pair_id].grades and state.outcome is Outcome.ACCEPTED and state.suggestion_id is not None
         ],
     )
     for pair_id, state in states.items():
-        review = reviews.get(pair_id)
+        review = said[pair_id].holding
         suggestion = None if state.suggestion_id is None else accepted.get(state.suggestion_id)
         state.review_id = None if review is None else review.id
+        state.graders, state.disputed, state.flagged = (
+            said[pair_id].graders,
+            said[pair_id].disputed,
+            said[pair_id].flagged,
+        )
         state.curated_grade, state.curated_source = None, None
         if review is not None:
             adjudicated = review.action is ReviewAction.ADJUDICATE
@@ -88,6 +88,60 @@ def _curate(session: Session, states: Mapping[int, PairState], *, criterion: Cri
             state.curated_grade, state.curated_source = suggestion.grade, accepted_source(suggestion)
         state.updated_at = now
     session.flush()
+    for pair_id, state in states.items():
+        settled = state.flagged or state.curated_source is LabelSource.ADJUDICATED
+        (close_entry if settled else reopen)(session, pair_id=pair_id, criterion=criterion)
+
+
+@dataclass(slots=True)
+class _Said:
+    """What stands of what people said of one pair, oldest first."""
+
+    grades: list[Review] = field(default_factory=list)
+    flags: list[Review] = field(default_factory=list)
+
+    @property
+    def holding(self) -> Review | None:
+        """The latest adjudication, else the latest grade."""
+        adjudicated = [review for review in self.grades if review.action is ReviewAction.ADJUDICATE]
+        return (adjudicated or self.grades or [None])[-1]
+
+    @property
+    def graders(self) -> int:
+        return len({review.person_id for review in self.grades})
+
+    @property
+    def disputed(self) -> bool:
+        """Whether the latest grades of two people differ and nobody adjudicated."""
+        latest = {review.person_id: review.grade for review in self.grades}
+        return len(set(latest.values())) > 1 and not self._adjudicated
+
+    @property
+    def flagged(self) -> bool:
+        """Whether a flag stands that neither a later adjudication nor a later grade of who raised it settled."""
+        return any(
+            not any(
+                later.id > flag.id and (later.action is ReviewAction.ADJUDICATE or later.person_id == flag.person_id)
+                for later in self.grades
+            )
+            for flag in self.flags
+        )
+
+    @property
+    def _adjudicated(self) -> bool:
+        return any(review.action is ReviewAction.ADJUDICATE for review in self.grades)
+
+
+def _said(session: Session, pair_ids: Sequence[int], *, criterion: Criterion) -> dict[int, _Said]:
+    said = {pair_id: _Said() for pair_id in pair_ids}
+    for review in session.scalars(
+        standing_reviews(criterion)
+        .where(Review.pair_id.in_(pair_ids), Review.action.in_((*GRADING, ReviewAction.FLAG)))
+        .order_by(Review.pair_id, Review.id)
+    ):
+        of_pair = said[review.pair_id]
+        (of_pair.flags if review.action is ReviewAction.FLAG else of_pair.grades).append(review)
+    return said
 
 
 def set_suggestions(
