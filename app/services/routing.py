@@ -11,10 +11,10 @@ from annotator.routing import BareThreshold, Decision
 from annotator.types import Criterion, Proposal, Usage
 from app.bootstrap import Workspace
 from app.services.indexing import Progress
+from app.services.queue_order import rebuild
 from db.enums import Outcome, PolicyKind
 from db.queries import deciding
 from db.queries.deciding import Decided, Undecided
-from db.queries.queue_building import rebuild_queue
 from db.queries.suspending import hold_scale
 
 _DECIDE_EVERY = 1_000
@@ -65,8 +65,7 @@ def route(
         if len(undecided) < _DECIDE_EVERY:
             break
         after = undecided[-1].pair_id
-    with workspace.sessions.begin() as session:
-        waiting = rebuild_queue(session, criterion=criterion, now=workspace.now())
+    waiting = rebuild(workspace, criterion=criterion)
     return RouteReport(accepted=counts[Outcome.ACCEPTED], rejected=counts[Outcome.REJECTED], waiting=waiting)
 
 

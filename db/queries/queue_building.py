@@ -1,21 +1,45 @@
-"""How the audit queue is computed, switched and kept: which pairs are in it, why, in which order, for how many people.
+"""The audit queue as it is stored: computed aside under a version of its own, then served in one short step.
 
-Not here: who is served what of it, see `queue`.
+Which pairs are in it and in which order is said by `queue_values`, from what `queue_signals` reads; who is served what
+of it, by `queue`. Rows that are served never move; of them only `open` changes, how many people are still wanted.
 """
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
+import numpy as np
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from annotator.types import Criterion, SuggestionStatus
-from db.enums import Outcome, QueueCause, Split
-from db.models import Candidate, Pair, PairState, Query, QueryCluster, QueueEntry, Suggestion
-from db.queries.audits import PEOPLE_ONLY, locked_pairs
+from annotator.types import Criterion
+from db.enums import LabelSource, Split
+from db.models import Pair, PairState, QueueEntry, Review
+from db.queries.audits import locked_pairs
+from db.queries.queue_signals import (
+    Signals,
+    load_queue_settings,
+    places,
+    read_signals,
+)
+from db.queries.queue_values import QueueOrder, order_queue
+from db.queries.queue_words import Why, reason_for
 from db.queries.workspace_values import get_value, lock_value, set_value
+
+IN_PLACE = 20_000
+"""Entries up to which the queue is computed anew within a transaction that does something else; more would keep people
+at the desk waiting, so a longer queue is only marked as behind, to be built aside. Our choice: about a second."""
+
+CHUNK = 5_000
+"""Entries written, or of an old version deleted, at once: people at the desk wait for no more. Our choice."""
+
+_MARGIN = 1_000
+"""Reviews before the newest one that are looked at again: on PostgreSQL one with a smaller id may be stored later."""
+
+_EMPTY = {"version": 0, "last": 0, "length": 0, "behind": False}
 
 
 def _value_name(criterion: Criterion) -> str:
@@ -24,79 +48,176 @@ def _value_name(criterion: Criterion) -> str:
 
 def active_version(session: Session, criterion: Criterion) -> int:
     """The version of the queue's order that is served; 0 before the first."""
-    value = get_value(session, _value_name(criterion))
-    return 0 if value is None else int(value["version"])
+    return int((get_value(session, _value_name(criterion)) or _EMPTY)["version"])
+
+
+def is_behind(session: Session, criterion: Criterion) -> bool:
+    """Whether pairs came back to people since the served version was built, which is to be built anew for them."""
+    return bool((get_value(session, _value_name(criterion)) or _EMPTY).get("behind", False))
 
 
 def rebuild_queue(session: Session, *, criterion: Criterion, now: datetime) -> int:
-    """Computes the queue anew beside the one served, then switches to it; returns its length.
+    """Computes the queue anew in the caller's transaction and serves it; returns how many pairs wait in it.
 
-    In the queue: rejected pairs nobody graded, and candidates of calibrate and held-out queries, which only people
-    grade; not the samples of open batches, which are served before it. Order, our choice: by rank in the pool, at equal
-    rank the less sure first and unreadable replies last; what a judge proposed for a calibrate or held-out query moves
-    its pairs neither up nor down.
+    A queue of more than `IN_PLACE` entries is left as it is, but for what must be served no more, and marked as behind;
+    `app.services.queue_order.rebuild` builds it aside. Calibrators are asked there alone.
     """
-    old = int(lock_value(session, _value_name(criterion), {"version": 0, "length": 0}, now=now)["version"])
-    version = old + 1
-    entries = [
-        _entry(row, criterion=criterion, version=version, position=position)
-        for position, row in enumerate(session.execute(_to_audit(criterion)), start=1)
-    ]
-    if entries:
-        session.execute(sa.insert(QueueEntry), entries)
-    set_value(session, _value_name(criterion), {"version": version, "length": len(entries)}, now=now)
-    session.execute(sa.delete(QueueEntry).where(QueueEntry.criterion == criterion, QueueEntry.version < old))
-    return len(entries)
+    value = lock_value(session, _value_name(criterion), _EMPTY, now=now)
+    if value["length"] > IN_PLACE:
+        _close_locked(session, criterion, version=int(value["version"]))
+        set_value(session, _value_name(criterion), {**value, "behind": True}, now=now)
+        return _count_open(session, criterion, int(value["version"]))
+    settings = load_queue_settings(session, criterion)
+    signals = read_signals(session, criterion=criterion, settings=settings)
+    order = order_queue(signals, settings)
+    version = _next(value)
+    insert_entries(session, signals, order, criterion=criterion, version=version)
+    new = {"version": version, "last": version, "length": len(order), "behind": False, "built_over": value["version"]}
+    set_value(session, _value_name(criterion), new, now=now)
+    for _ in range(1 + IN_PLACE // CHUNK):
+        if not delete_old(session, criterion=criterion):
+            break
+    return int((order.open > 0).sum())
 
 
-def _to_audit(
-    criterion: Criterion,
-) -> sa.Select[int, int, int, SuggestionStatus, float | None, Split | None, int | None]:
-    rejected = PairState.outcome == Outcome.REJECTED
-    people_only = QueryCluster.split.in_(PEOPLE_ONLY)
-    return (
-        sa.select(
-            Pair.id,
-            Pair.query_id,
-            Candidate.rank,
-            Suggestion.status,
-            Suggestion.confidence,
-            QueryCluster.split,
-            PairState.suggestion_id,
-        )
-        .join(Query, Query.id == Pair.query_id)
-        .join(QueryCluster, QueryCluster.id == Query.cluster_id)
-        .outerjoin(Candidate, Candidate.pair_id == Pair.id)
-        .outerjoin(PairState, sa.and_(PairState.pair_id == Pair.id, PairState.criterion == criterion))
-        .outerjoin(Suggestion, Suggestion.id == PairState.suggestion_id)
-        .where(
-            PairState.review_id.is_(None),
-            sa.or_(rejected, sa.and_(Candidate.pair_id.is_not(None), people_only)),
-            Pair.id.not_in(locked_pairs(criterion)),
-        )
-        .order_by(
-            sa.func.coalesce(Candidate.rank, 1_000_000),
-            sa.case((people_only, 2.0), else_=sa.func.coalesce(Suggestion.confidence, 2.0)),
-            Pair.id,
-        )
+def _next(value: dict[str, Any]) -> int:
+    return max(int(value["version"]), int(value.get("last", 0))) + 1
+
+
+def reserve_version(session: Session, *, criterion: Criterion, now: datetime) -> int:
+    """A number for a version that is built aside; no other builder gets it."""
+    value = lock_value(session, _value_name(criterion), _EMPTY, now=now)
+    version = _next(value)
+    set_value(session, _value_name(criterion), {**value, "last": version}, now=now)
+    return version
+
+
+def insert_entries(
+    session: Session, signals: Signals, order: QueueOrder, *, criterion: Criterion, version: int, offset: int = 0
+) -> None:
+    """Stores the entries of a version; positions begin after `offset`."""
+    for some in entry_chunks(signals, order, criterion=criterion, version=version, offset=offset):
+        insert_chunk(session, some)
+
+
+def insert_chunk(session: Session, entries: Sequence[dict[str, object]]) -> None:
+    """Stores some entries."""
+    session.execute(sa.insert(QueueEntry), entries)
+
+
+def entry_chunks(
+    signals: Signals, order: QueueOrder, *, criterion: Criterion, version: int, offset: int = 0
+) -> Iterator[list[dict[str, object]]]:
+    """The rows of a version, `CHUNK` of them at a time."""
+    for start in range(0, len(order), CHUNK):
+        yield [
+            _entry(signals, order, place, criterion=criterion, version=version, offset=offset)
+            for place in range(start, min(start + CHUNK, len(order)))
+        ]
+
+
+def _entry(
+    signals: Signals, order: QueueOrder, place: int, *, criterion: Criterion, version: int, offset: int
+) -> dict[str, object]:
+    at = int(order.at[place])
+    blind, p, grade = bool(order.blind[place]), float(order.p[place]), _number(signals.grade[at])
+    told = not blind and grade is not None
+    side = p if told and order.relevant[place] else 1.0 - p
+    why = Why(
+        cause=order.cause[place],
+        place=_whole(signals.live_rank[at]),
+        pooled=_whole(signals.pool_rank[at]),
+        sure=side if told and not np.isnan(signals.confidence[at]) else None,
+        relevant=bool(order.relevant[place]) if told else None,
+        split=Split.HELD_OUT if signals.held_out[at] else Split.CALIBRATE,
+        graders=int(signals.graders[at]),
+        wanted=int(order.wanted[place]),
+        votes=(int(signals.relevant_votes[at]), int(signals.votes[at])),
     )
-
-
-def _entry(row: Any, *, criterion: Criterion, version: int, position: int) -> dict[str, object]:
     return {
         "criterion": criterion,
         "version": version,
-        "position": position,
-        "random_position": position,
-        "query_position": position,
-        "oldest_position": position,
-        "pair_id": row.id,
-        "query_id": row.query_id,
-        "cause": QueueCause.OTHER,
-        "wanted": 1,
-        "open": 1,
-        "reason": _reason(row.rank, row.status, row.confidence, row.split),
+        "position": offset + place + 1,
+        "random_position": offset + int(order.random[place]),
+        "query_position": offset + int(order.query[place]),
+        "oldest_position": offset + int(order.oldest[place]),
+        "pair_id": int(signals.pair_id[at]),
+        "query_id": int(signals.query_id[at]),
+        "cause": order.cause[place],
+        "reason": reason_for(why),
+        "value": float(order.value[place]),
+        "judge_id": int(signals.judge_id[at]) if not blind and signals.judge_id[at] >= 0 else None,
+        "grade": None if blind or grade is None else int(grade),
+        "confidence": why.sure,
+        "wanted": int(order.wanted[place]),
+        "open": int(order.open[place]),
     }
+
+
+def _number(value: float) -> float | None:
+    return None if np.isnan(value) else float(value)
+
+
+def _whole(value: float) -> int | None:
+    return None if np.isnan(value) else int(value)
+
+
+def serve_version(
+    session: Session, *, criterion: Criterion, version: int, length: int, seen: int, now: datetime
+) -> bool:
+    """Serves a version that was built aside; False, and nothing is done, if a newer one is served by now.
+
+    `seen`: the newest review when its signals were read. What people did since is made good: pairs they graded or
+    flagged are wanted no more, pairs whose grade they took back are again.
+    """
+    value = lock_value(session, _value_name(criterion), _EMPTY, now=now)
+    if int(value["version"]) >= version:
+        return False
+    new = {**value, "version": version, "length": length, "behind": False, "built_over": value["version"]}
+    set_value(session, _value_name(criterion), new, now=now)
+    settle_since(session, criterion=criterion, seen=seen, now=now)
+    return True
+
+
+def settle_since(session: Session, *, criterion: Criterion, seen: int, now: datetime) -> None:
+    """Brings the served entries of all pairs that somebody reviewed after a review up to date."""
+    touched = sa.select(Review.pair_id).where(Review.criterion == criterion, Review.id > seen - _MARGIN).distinct()
+    _settle(session, list(session.scalars(touched)), criterion=criterion, now=now)
+
+
+def delete_old(session: Session, *, criterion: Criterion) -> int:
+    """Deletes up to `CHUNK` entries of versions before the served one; returns how many, 0 when none are left.
+
+    The version before the served one stays: somebody may be reading it.
+    """
+    value = get_value(session, _value_name(criterion)) or _EMPTY
+    # To delete by the key, which is short, and not by a condition, which would be looked up for every row.
+    old = (
+        sa.select(QueueEntry.version, QueueEntry.position)
+        .where(
+            QueueEntry.criterion == criterion,
+            QueueEntry.version < value["version"],
+            QueueEntry.version != value.get("built_over", value["version"]),
+        )
+        .order_by(QueueEntry.version, QueueEntry.position)
+        .limit(CHUNK)
+    )
+    found = session.execute(old).all()
+    for version in sorted({row.version for row in found}):
+        positions = [row.position for row in found if row.version == version]
+        session.execute(
+            sa.delete(QueueEntry).where(
+                QueueEntry.criterion == criterion,
+                QueueEntry.version == version,
+                QueueEntry.position.between(min(positions), max(positions)),
+            )
+        )
+    return len(found)
+
+
+def delete_version(session: Session, *, criterion: Criterion, version: int) -> None:
+    """Deletes a version that was built aside and is not to be served."""
+    session.execute(sa.delete(QueueEntry).where(QueueEntry.criterion == criterion, QueueEntry.version == version))
 
 
 def get_entry(session: Session, *, criterion: Criterion, pair_id: int) -> QueueEntry | None:
@@ -111,77 +232,166 @@ def get_entry(session: Session, *, criterion: Criterion, pair_id: int) -> QueueE
 
 
 def put_back(session: Session, *, pair_id: int, criterion: Criterion, now: datetime) -> None:
-    """Puts a pair whose grade was taken back at the end of the served queue, if it belongs there and is not in it.
+    """Puts a pair whose grade or flag was taken back into the served queue, at its end if it is not in it.
 
     A queue computed while the grade stood does not have it, and nobody would be served it before the next one.
     """
-    row = session.execute(_to_audit(criterion).where(Pair.id == pair_id)).one_or_none()
-    if row is None:
+    _settle(session, [pair_id], criterion=criterion, now=now)
+
+
+def consume(session: Session, *, pair_id: int, criterion: Criterion) -> None:
+    """One person fewer is wanted for a pair, now that a grade is stored; nothing if the served queue lacks it."""
+    session.execute(
+        _of_pairs(session, [pair_id], criterion).where(QueueEntry.open > 0).values(open=QueueEntry.open - 1)
+    )
+
+
+def close_entry(session: Session, *, pair_id: int, criterion: Criterion) -> None:
+    """Nobody is wanted for a pair any more: it was flagged or decided; nothing if the served queue lacks it."""
+    session.execute(_of_pairs(session, [pair_id], criterion).where(QueueEntry.open > 0).values(open=0))
+
+
+def reopen(session: Session, *, pair_id: int, criterion: Criterion) -> None:
+    """As many people are wanted for a pair as its graders leave open, had it never been closed."""
+    left = _left_open(criterion)
+    session.execute(_of_pairs(session, [pair_id], criterion).where(QueueEntry.open != left).values(open=left))
+
+
+def _left_open(criterion: Criterion) -> sa.ColumnElement[int]:
+    graders = (
+        sa.select(PairState.graders)
+        .where(PairState.pair_id == QueueEntry.pair_id, PairState.criterion == criterion)
+        .correlate(QueueEntry)
+        .scalar_subquery()
+    )
+    left = QueueEntry.wanted - sa.func.coalesce(graders, 0)
+    return sa.case((left > 0, left), else_=0)
+
+
+def _of_pairs(session: Session, pair_ids: Sequence[int], criterion: Criterion) -> sa.Update:
+    """An update of these pairs' entries in the served version, and in one that is being built beside it."""
+    value = get_value(session, _value_name(criterion)) or _EMPTY
+    versions = sorted({int(value["version"]), int(value.get("last", 0))})
+    return (
+        sa.update(QueueEntry)
+        .where(QueueEntry.criterion == criterion, QueueEntry.version.in_(versions), QueueEntry.pair_id.in_(pair_ids))
+        .execution_options(synchronize_session="fetch" if len(pair_ids) == 1 else False)
+    )
+
+
+def _settle(session: Session, pair_ids: Collection[int], *, criterion: Criterion, now: datetime) -> None:
+    """Sets how many people are wanted for these pairs to what their states say; adds those that belong and lack."""
+    session.flush()
+    wanted = sorted(set(pair_ids))
+    missing: list[int] = []
+    for start in range(0, len(wanted), 500):
+        some = wanted[start : start + 500]
+        settled = set(
+            session.scalars(
+                sa.select(PairState.pair_id).where(
+                    PairState.pair_id.in_(some),
+                    PairState.criterion == criterion,
+                    sa.or_(PairState.flagged, PairState.curated_source == LabelSource.ADJUDICATED),
+                )
+            )
+        )
+        here = set(
+            session.scalars(
+                sa.select(QueueEntry.pair_id)
+                .where(
+                    QueueEntry.criterion == criterion,
+                    QueueEntry.version == active_version(session, criterion),
+                    QueueEntry.pair_id.in_(some),
+                )
+                .order_by(QueueEntry.pair_id)
+                # Whoever holds one is about to set it right, and may wait for us to add another.
+                .with_for_update(skip_locked=True)
+            )
+        )
+        left = _left_open(criterion)
+        for ids, value in ((here & settled, sa.literal(0)), (here - settled, left)):
+            if ids:
+                update = _of_pairs(session, sorted(ids), criterion).where(QueueEntry.open != value).values(open=value)
+                session.execute(update)
+        enough = set(
+            session.scalars(
+                sa.select(PairState.pair_id).where(
+                    PairState.pair_id.in_(some),
+                    PairState.criterion == criterion,
+                    PairState.graders >= load_queue_settings(session, criterion).overlap,
+                )
+            )
+        )
+        missing += [pair_id for pair_id in some if pair_id not in here | settled | enough]
+    if missing:
+        _append(session, missing, criterion=criterion, now=now)
+
+
+def _append(session: Session, pair_ids: Sequence[int], *, criterion: Criterion, now: datetime) -> None:
+    """Adds those of the pairs that belong to the queue and are not in it at its end, by value among themselves."""
+    queries: set[int] = set()
+    for start in range(0, len(pair_ids), 500):
+        queries.update(session.scalars(sa.select(Pair.query_id).where(Pair.id.in_(pair_ids[start : start + 500]))))
+    # Nothing of them is drawn at random: they are here because somebody took an answer back.
+    settings = replace(load_queue_settings(session, criterion), explored=0.0)
+    signals = read_signals(session, criterion=criterion, settings=settings, query_ids=queries)
+    order = _only(order_queue(signals, settings), signals, pair_ids)
+    if not len(order):
         return
-    version = int(lock_value(session, _value_name(criterion), {"version": 0, "length": 0}, now=now)["version"])
-    if get_entry(session, criterion=criterion, pair_id=pair_id) is not None:
-        return
+    version = int(lock_value(session, _value_name(criterion), _EMPTY, now=now)["version"])
+    known: set[int] = set()
+    for start in range(0, len(pair_ids), 500):
+        present = sa.select(QueueEntry.pair_id).where(
+            QueueEntry.criterion == criterion,
+            QueueEntry.version == version,
+            QueueEntry.pair_id.in_(pair_ids[start : start + 500]),
+        )
+        known.update(session.scalars(present))
+    order = _only(order, signals, [pair_id for pair_id in pair_ids if pair_id not in known])
     last = session.scalar(
         sa.select(sa.func.max(QueueEntry.position)).where(
             QueueEntry.criterion == criterion, QueueEntry.version == version
         )
     )
-    position = (last or 0) + 1
-    session.execute(sa.insert(QueueEntry), [_entry(row, criterion=criterion, version=version, position=position)])
+    insert_entries(session, signals, order, criterion=criterion, version=version, offset=last or 0)
 
 
-def _reason(rank: int | None, status: SuggestionStatus | None, confidence: float | None, split: Split | None) -> str:
-    place = "not in the pool" if rank is None else f"rank {rank} in the pool"
-    if split in PEOPLE_ONLY:
-        return f"{place}; a {split} question is judged by people only"
-    if status is SuggestionStatus.UNREADABLE:
-        return f"{place}; the judge's reply could not be read"
-    if confidence is None:
-        return f"{place}; the judge gave no confidence"
-    return f"{place}; the judge is {confidence:.0%} sure, too little to accept"
+def _only(order: QueueOrder, signals: Signals, pair_ids: Collection[int]) -> QueueOrder:
+    """The entries of these pairs alone, in the same order."""
+    wanted = np.array(sorted(set(pair_ids)), dtype=np.int64)
+    at, _ = places(signals.pair_id, wanted)
+    return order.keep(np.isin(order.at, at))
 
 
-def consume(session: Session, *, pair_id: int, criterion: Criterion) -> None:
-    """One person fewer is wanted for a pair, now that a grade is stored; nothing if the served queue lacks it."""
-    _set_open(session, pair_id=pair_id, criterion=criterion, open_=QueueEntry.open - 1, where=QueueEntry.open > 0)
-
-
-def close_entry(session: Session, *, pair_id: int, criterion: Criterion) -> None:
-    """Nobody is wanted for a pair any more: it was flagged or decided; nothing if the served queue lacks it."""
-    _set_open(session, pair_id=pair_id, criterion=criterion, open_=sa.literal(0), where=QueueEntry.open > 0)
-
-
-def reopen(session: Session, *, pair_id: int, criterion: Criterion) -> None:
-    """As many people are wanted for a closed pair as would be had it never been closed."""
-    graders = (
-        sa.select(PairState.graders).where(PairState.pair_id == pair_id, PairState.criterion == criterion)
-    ).scalar_subquery()
-    left = QueueEntry.wanted - sa.func.coalesce(graders, 0)
-    _set_open(
-        session,
-        pair_id=pair_id,
-        criterion=criterion,
-        open_=sa.case((left > 0, left), else_=0),
-        where=sa.true(),
-    )
-
-
-def _set_open(
-    session: Session,
-    *,
-    pair_id: int,
-    criterion: Criterion,
-    open_: sa.ColumnElement[int],
-    where: sa.ColumnElement[bool],
-) -> None:
+def _close_locked(session: Session, criterion: Criterion, *, version: int) -> None:
     session.execute(
         sa.update(QueueEntry)
         .where(
             QueueEntry.criterion == criterion,
-            QueueEntry.version == active_version(session, criterion),
-            QueueEntry.pair_id == pair_id,
-            where,
+            QueueEntry.version == version,
+            QueueEntry.open > 0,
+            QueueEntry.pair_id.in_(locked_pairs(criterion)),
         )
-        .values(open=open_)
+        .values(open=0)
         .execution_options(synchronize_session=False)
     )
+
+
+def _count_open(session: Session, criterion: Criterion, version: int) -> int:
+    return sum(number for _, number in count_by_cause(session, criterion=criterion, version=version))
+
+
+def count_by_cause(session: Session, *, criterion: Criterion, version: int | None = None) -> list[tuple[Any, int]]:
+    """How many pairs of a version, else of the served one, still want somebody, by cause; the most first."""
+    number = sa.func.count()
+    rows = session.execute(
+        sa.select(QueueEntry.cause, number)
+        .where(
+            QueueEntry.criterion == criterion,
+            QueueEntry.version == (active_version(session, criterion) if version is None else version),
+            QueueEntry.open > 0,
+        )
+        .group_by(QueueEntry.cause)
+        .order_by(number.desc(), QueueEntry.cause)
+    )
+    return [(cause, int(n)) for cause, n in rows]
