@@ -39,6 +39,7 @@ SCREENS: Mapping[str, Screen] = MappingProxyType(
         "labels": Screen("screens/labels.py", "Labels", ":material/label:"),
         "review": Screen("screens/review.py", "Review", ":material/rate_review:"),
         "judges": Screen("screens/judges.py", "Judges", ":material/balance:"),
+        "work": Screen("screens/work.py", "Work", ":material/schedule:"),
         "calibration": Screen("screens/calibration.py", "Calibration", ":material/verified:"),
         "train": Screen("screens/train.py", "Train", ":material/model_training:"),
         "lineage": Screen("screens/lineage.py", "Lineage", ":material/account_tree:"),
