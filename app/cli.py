@@ -28,6 +28,7 @@ from app.verbs import (
     rounds,
     running,
     self_labels,
+    work,
 )
 
 cli = typer.Typer(
@@ -67,6 +68,9 @@ VERBS: dict[str, Callable[..., None]] = {
     "definitions": prompts.definitions,
     "prompt": prompts.prompt,
     "examples": prompts.examples,
+    "work": work.work,
+    "agreement": work.agreement,
+    "return": work.return_,
     "search": looking.search,
     "hybrid": looking.hybrid,
     "export": data.export,
