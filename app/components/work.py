@@ -1,0 +1,280 @@
+"""What the Work screen draws: figures of work, coefficients of agreement, and what time gained; each with its n."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import streamlit as st
+
+from app.components.intervals import interval_html
+from app.components.table import Align, show_table
+from app.components.text import counted, escaped, literal
+from app.services.agreement_figures import AgreementFigure
+from app.services.agreement_views import AgreementView
+from app.services.judge_views import IntervalView
+from app.services.my_work import AgainstDecided, ShareView, WorkView
+from app.services.return_on_time import RateView, ReturnView
+
+_FLAG_OUTCOMES = {"open": "waits for somebody", "graded": "graded since", "adjudicated": "adjudicated since"}
+
+
+def show_work(view: WorkView) -> None:
+    """One person's work as a row of figures, each with what it counts."""
+    pace = "–" if view.per_hour is None else f"{view.per_hour:,.0f}"
+    cells = (
+        ("Today", f"{view.today:,}", f"{view.this_week:,} this week (UTC), {view.labels:,} in all"),
+        ("Labels per hour", pace, pace_text(view)),
+        ("As adjudicated", share_text(view.adjudicated.same), _against_note(view.adjudicated, "adjudicated pairs")),
+        ("Hidden checks right", _checks(view), _checks_note(view)),
+        ("Judged blind", share_text(view.blind), f"of {counted(view.blind.n, 'label')}"),
+        ("Kept after the reveal", f"{view.kept:,}", f"{view.revised:,} revised, {view.undos:,} undone"),
+    )
+    items = "".join(
+        f"<li><span>{escaped(name)}</span><b>{escaped(value)}</b><small>{escaped(note)}</small></li>"
+        for name, value, note in cells
+    )
+    st.html(f'<ul class="rl-funnel" aria-label="The work of {escaped(view.person)}">{items}</ul>')
+
+
+def show_flags(view: WorkView) -> None:
+    """The flags somebody raised and what came of them."""
+    total = view.flags_open + view.flags_graded + view.flags_adjudicated
+    if not total:
+        return
+    st.subheader("Flags", anchor=False)
+    st.caption(
+        f"{counted(total, 'flag')}: {view.flags_open:,} wait, {view.flags_graded:,} were graded since, "
+        f"{view.flags_adjudicated:,} were adjudicated since."
+        + (f" The newest {len(view.flags)}:" if view.flags else "")
+    )
+    show_table(
+        ["Question", "Note", "Raised", "What came of it"],
+        [[one.query, one.note, f"{one.raised_at:%Y-%m-%d}", _FLAG_OUTCOMES[one.outcome]] for one in view.flags],
+        caption="Flags raised",
+    )
+
+
+def show_everybody(views: Sequence[WorkView]) -> None:
+    """One row a person, for owners."""
+    show_table(
+        [
+            "Person",
+            "Role",
+            "Labels",
+            "This week",
+            "Per hour",
+            "Blind",
+            "As adjudicated",
+            "Hidden checks right",
+            "Revised",
+            "Undone",
+            "Flags open",
+        ],
+        [
+            [
+                view.person,
+                view.role.value,
+                f"{view.labels:,}",
+                f"{view.this_week:,}",
+                "–" if view.per_hour is None else f"{view.per_hour:,.0f} (n = {view.n_timed:,})",
+                share_of_text(view.blind),
+                share_of_text(view.adjudicated.same),
+                "–" if view.hidden_checks is None else share_of_text(view.hidden_checks.same),
+                f"{view.revised:,} of {view.kept + view.revised:,}",
+                f"{view.undos:,}",
+                f"{view.flags_open:,}",
+            ]
+            for view in views
+        ],
+        align=_after("left", "left", n_right=9),
+        caption="Everybody",
+    )
+
+
+def show_judges(view: AgreementView) -> None:
+    """Each judge as a rater beside people."""
+    rows = [
+        [f"<strong>{escaped(one.judge)}</strong>", figure_html(one.kappa), figure_html(one.alpha)]
+        for one in view.judges
+    ]
+    _html_table(
+        (("Judge", ""), ("With people", "quadratic κ"), ("Together with people", "Krippendorff’s α")),
+        rows,
+        "Agreement of judges with people",
+    )
+
+
+def show_raters(view: AgreementView) -> None:
+    """Each two people, then each person with each judge."""
+    for found, name, note in (
+        (view.people, "Two people", "each two people on the pairs that both graded blind"),
+        (view.with_judges, "A person and a judge", "each person's blind grades beside a judge's"),
+    ):
+        if found:
+            _html_table(
+                ((name, note), ("", ""), ("Agreement", "quadratic κ")),
+                [[escaped(one.first), escaped(one.second), figure_html(one.kappa)] for one in found],
+                name,
+            )
+
+
+def show_over_time(view: AgreementView) -> None:
+    """One row a week or month."""
+    judges = [one.judge for one in view.judges]
+    _html_table(
+        (
+            (f"{view.period.capitalize()} from", "UTC"),
+            ("People together", "Krippendorff’s α"),
+            *((judge, "κ with people") for judge in judges),
+        ),
+        [
+            [
+                f"{one.start:%Y-%m-%d}",
+                figure_html(one.alpha),
+                *(figure_html(one.judges[judge]) for judge in judges),
+            ]
+            for one in reversed(view.over_time)
+        ],
+        "Agreement over time",
+    )
+
+
+def show_return(view: ReturnView) -> None:
+    """The advice, what it took so far, and one row a retraining."""
+    st.html(f'<p class="rl-advice"><strong>{escaped(_minus(view.text))}</strong></p>')
+    money = "unknown" if view.llm_usd is None else f"${view.llm_usd:,.2f}"
+    cells = [
+        ("Audits", f"{view.audits:,}", "train pairs that people graded here"),
+        ("Hours", f"{view.hours:,.1f}", f"on train questions; {view.other_hours:,.1f} h on others, which measure"),
+        ("LLM", money, "all label jobs of this criterion"),
+    ]
+    if view.hourly_cost is not None:
+        cells.append(("An hour costs", f"${view.hourly_cost:,.2f}", "reviewer_hourly_cost; owners see it"))
+    items = "".join(
+        f"<li><span>{escaped(name)}</span><b>{escaped(value)}</b><small>{escaped(note)}</small></li>"
+        for name, value, note in cells
+    )
+    st.html(f'<ul class="rl-funnel" aria-label="What it took so far">{items}</ul>')
+    if not view.steps:
+        return
+    show_table(
+        ["Model", "Against", "nDCG@10 gained", "n", "Audits", "Hours", "Per hour", "LLM", "Per LLM dollar"]
+        + (["Per dollar"] if view.hourly_cost is not None else [])
+        + ["Counts ahead"],
+        [
+            [
+                step.model,
+                step.compared_with,
+                _minus(f"{step.gain.mean:+.4f} ({step.gain.low:+.4f} to {step.gain.high:+.4f})"),
+                f"{step.gain.n_queries:,}",
+                f"{step.audits:,}",
+                f"{step.hours:.1f}",
+                rate_text(step.per_hour),
+                "unknown" if step.llm_usd is None else f"${step.llm_usd:,.2f}",
+                rate_text(step.per_llm_usd),
+                *([rate_text(step.per_usd)] if view.hourly_cost is not None else []),
+                step.why_not or "yes",
+            ]
+            for step in view.steps
+        ],
+        align=_after("left", "left", n_right=8 if view.hourly_cost is not None else 7),
+        caption="Retrainings, newest first",
+    )
+    st.caption(
+        literal(
+            "Gains are of all that a retraining brought, the judge's labels and new candidates too, with 95 % "
+            "intervals over held-out questions (n). Hours leave out cards open for more than "
+            f"{view.pause_seconds / 60:.0f} minutes. The interval holds the chance of which questions are held out, "
+            "not that of another training."
+        )
+    )
+
+
+def pace_text(view: WorkView) -> str:
+    """What the pace rests on, in words."""
+    text = f"n = {view.n_timed:,} in {view.hours:,.1f} h"
+    if view.n_long or view.n_untimed:
+        text += (
+            f"; left out: {view.n_long:,} open for over {view.pause_seconds / 60:.0f} min, {view.n_untimed:,} untimed"
+        )
+    return text
+
+
+def share_text(share: ShareView) -> str:
+    return f"{share.hits / share.n:.0%}" if share.n else "–"
+
+
+def share_of_text(share: ShareView) -> str:
+    """Such as "83 % (52 to 98 %; n = 12)"."""
+    if not share.n or share.low is None or share.high is None:
+        return "–"
+    return f"{share.hits / share.n:.0%} ({100 * share.low:.0f} to {share.high:.0%}; n = {share.n:,})"
+
+
+def rate_text(rate: RateView | None) -> str:
+    """Such as "+0.0012 (−0.0001 to +0.0025)"; a dash where nothing was spent or no price is known."""
+    return "–" if rate is None else _minus(f"{rate.value:+.4f} ({rate.low:+.4f} to {rate.high:+.4f})")
+
+
+def figure_html(figure: AgreementFigure) -> str:
+    """A coefficient drawn between its bounds with its n; "too few" in its place where it is not given."""
+    n = f'<span class="rl-muted">{counted(figure.n, "pair")} of {counted(figure.n_questions, "question")}</span>'
+    if figure.too_few:
+        return f'<span class="rl-muted">too few</span> {n}'
+    if figure.value is None:
+        return f'<span class="rl-muted">all grades alike</span> {n}'
+    drawn = interval_html(IntervalView(figure.value, figure.low, figure.high), percent=False)
+    same = "" if figure.same is None else f'<span class="rl-muted">same grade: {figure.same:.0%}; </span>'
+    return f"{drawn}{same}{n}"
+
+
+def figure_text(figure: AgreementFigure) -> str:
+    """The same in a line of words."""
+    n = f"n = {figure.n:,}"
+    if figure.too_few:
+        return f"too few ({n})"
+    if figure.value is None:
+        return f"all grades alike ({n})"
+    if figure.low is None or figure.high is None:
+        return _minus(f"{figure.value:.2f} ({n})")
+    return _minus(f"{figure.value:.2f} ({figure.low:.2f} to {figure.high:.2f}; {n})")
+
+
+def _checks(view: WorkView) -> str:
+    return "–" if view.hidden_checks is None else share_text(view.hidden_checks.same)
+
+
+def _checks_note(view: WorkView) -> str:
+    if view.hidden_checks is None:
+        return "too few until yesterday"
+    return _against_note(view.hidden_checks, "checks until yesterday")
+
+
+def _against_note(found: AgainstDecided, what: str) -> str:
+    if not found.same.n or found.same.low is None or found.same.high is None:
+        return f"no {what} yet"
+    return (
+        f"{100 * found.same.low:.0f} to {found.same.high:.0%}, n = {found.same.n:,} {what}; "
+        f"same side {share_text(found.same_side)}"
+    )
+
+
+def _after(*first: Align, n_right: int) -> list[Align]:
+    return [*first, *(["right"] * n_right), "left"] if n_right < 9 else [*first, *(["right"] * n_right)]
+
+
+def _minus(text: str) -> str:
+    return text.replace("-", "−")
+
+
+def _html_table(heads: Sequence[tuple[str, str]], rows: Sequence[Sequence[str]], name: str) -> None:
+    """A table whose cells are HTML that this module made from escaped text."""
+    head = "".join(
+        f'<th scope="col">{escaped(title)}' + (f"<small>{escaped(note)}</small>" if note else "") + "</th>"
+        for title, note in heads
+    )
+    body = "".join("<tr>" + "".join(f"<td>{cell}</td>" for cell in row) + "</tr>" for row in rows)
+    st.html(
+        f'<div class="rl-scroll" tabindex="0" role="region" aria-label="{escaped(name)}">'
+        f'<table class="rl-table rl-comparison"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+    )
