@@ -188,7 +188,7 @@ def undo(workspace: Workspace, *, person: str, criterion: Criterion = Criterion.
 
     The review stays on record with the undo beside it. If others have the pair open now, only the review is taken
     back. A blind grade of a sample or a spot check still counts there once its proposal was shown; its pair is served
-    to be revised.
+    to be revised. Adjudications are taken back where they are made.
 
     Raises:
         NotAllowed: this person is revoked.
@@ -201,7 +201,7 @@ def _undo(workspace: Workspace, session: Session, *, person: str, criterion: Cri
     person_id = serving.begin_turn(workspace, session, person=person, criterion=criterion)
     last = session.scalar(
         standing_answers(criterion)
-        .where(Review.person_id == person_id)
+        .where(Review.person_id == person_id, Review.action != ReviewAction.ADJUDICATE)
         .order_by(Review.created_at.desc(), Review.id.desc())
         .limit(1)
     )

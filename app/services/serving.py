@@ -27,6 +27,7 @@ from db.queries.hidden_checks import is_check_turn, next_check
 from db.queries.judge_first import is_first
 from db.queries.pairs import get_record_or_raise, get_split, list_pair_reviews
 from db.queries.people import person_named, take_turn
+from db.queries.queue_words import blind_reason
 
 RENEWALS = 12
 """A card that lies open untouched is held for at most this many times `review_minutes`; then others get the pair."""
@@ -287,7 +288,7 @@ def card_of(session: Session, lease: Lease, *, desk: DeskChoice = DEFAULT) -> Ca
     return Card(
         card=lease.card,
         pair=pair,
-        queue_reason=_why_here(session, lease, drawn, entry, first=first),
+        queue_reason=_why_here(lease, drawn, entry, first=first),
         position=0
         if entry is None or before
         else getattr(entry, filter_of(session, desk, criterion=lease.criterion).column),
@@ -335,7 +336,7 @@ def _what(review: Review, grades: dict[int, int | None]) -> str:
     }[review.action]
 
 
-def _why_here(session: Session, lease: Lease, drawn: BlindPair | None, entry: QueueEntry | None, *, first: bool) -> str:
+def _why_here(lease: Lease, drawn: BlindPair | None, entry: QueueEntry | None, *, first: bool) -> str:
     """Why the pair is served; a blind card hints neither at what was proposed nor at a hidden check."""
     if drawn is not None and drawn.batch_id is not None:
         return f"blind audit: drawn at random from batch {drawn.batch_id}"
@@ -345,6 +346,4 @@ def _why_here(session: Session, lease: Lease, drawn: BlindPair | None, entry: Qu
         return "in the top 10 of a model that is compared, judged by nobody"
     if entry is None:
         return "opened by hand"
-    if lease.visibility is Visibility.BLIND and get_split(session, lease.pair_id) not in PEOPLE_ONLY:
-        return "from the queue, blind by your choice"
-    return entry.reason
+    return entry.reason if lease.visibility is Visibility.SHOWN else blind_reason(entry.cause)
