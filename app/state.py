@@ -38,6 +38,7 @@ SCREENS: Mapping[str, Screen] = MappingProxyType(
         "labelling": Screen("screens/labelling.py", "Labelling", ":material/smart_toy:"),
         "labels": Screen("screens/labels.py", "Labels", ":material/label:"),
         "review": Screen("screens/review.py", "Review", ":material/rate_review:"),
+        "adjudicate": Screen("screens/adjudicate.py", "Adjudicate", ":material/gavel:"),
         "judges": Screen("screens/judges.py", "Judges", ":material/balance:"),
         "work": Screen("screens/work.py", "Work", ":material/schedule:"),
         "calibration": Screen("screens/calibration.py", "Calibration", ":material/verified:"),
@@ -74,6 +75,10 @@ _CARD = "state.card"
 _CARD_OPENED = "state.card_opened"
 _TURN = "state.turn"
 WANTED_PAIR = "state.wanted_pair"
+_CASE = "state.wanted_case"
+_PUT_OFF = "state.cases_put_off"
+_CASES_OFFSET = "state.cases_offset"
+_CASE_OPENED = "state.case_opened"
 _HELP = "state.help"
 _DESK = "state.desk"
 _AROUND = "state.around"
@@ -122,7 +127,7 @@ def choose_criterion(criterion: Criterion) -> None:
     """Show the other criterion from now on; a card, a page or a pair of the one before it is put away."""
     if criterion is not get_criterion():
         st.session_state[_CRITERION] = criterion
-        for key in (_CARD, WANTED_PAIR, _OFFSET, _LIST, _AROUND):
+        for key in (_CARD, WANTED_PAIR, _CASE, _PUT_OFF, _CASES_OFFSET, _OFFSET, _LIST, _AROUND):
             st.session_state.pop(key, None)
 
 
@@ -184,6 +189,56 @@ def want_pair(pair_id: int | None) -> None:
 def get_wanted_pair() -> int | None:
     wanted = st.session_state.get(WANTED_PAIR)
     return wanted if isinstance(wanted, int) else None
+
+
+def want_case(pair_id: int | None) -> None:
+    """Ask the Adjudicate screen for one particular pair; None returns to the order they wait in."""
+    if pair_id is None:
+        st.session_state.pop(_CASE, None)
+    else:
+        st.session_state[_CASE] = pair_id
+
+
+def get_wanted_case() -> int | None:
+    wanted = st.session_state.get(_CASE)
+    return wanted if isinstance(wanted, int) else None
+
+
+def open_case(card: str) -> None:
+    """Start the clock of a case when it is first shown; showing it again changes nothing."""
+    kept = st.session_state.get(_CASE_OPENED)
+    if not isinstance(kept, tuple) or kept[0] != card:
+        st.session_state[_CASE_OPENED] = (card, time.monotonic())
+
+
+def get_seconds_on_case(card: str) -> float | None:
+    """Seconds since that case was first shown in this session, or None if it is not the one shown."""
+    kept = st.session_state.get(_CASE_OPENED)
+    return time.monotonic() - kept[1] if isinstance(kept, tuple) and kept[0] == card else None
+
+
+def put_off_case(pair_id: int) -> None:
+    """Leave a case for later in this session."""
+    st.session_state[_PUT_OFF] = (*get_put_off(), pair_id)
+
+
+def get_put_off() -> tuple[int, ...]:
+    """The cases this session left for later."""
+    return tuple(st.session_state.get(_PUT_OFF, ()))
+
+
+def clear_put_off() -> None:
+    """What was left for later comes again."""
+    st.session_state.pop(_PUT_OFF, None)
+
+
+def get_cases_offset() -> int:
+    """The first case of the list that is shown."""
+    return int(st.session_state.get(_CASES_OFFSET, 0))
+
+
+def set_cases_offset(offset: int) -> None:
+    st.session_state[_CASES_OFFSET] = max(0, offset)
 
 
 def get_linked_pair() -> int | None:

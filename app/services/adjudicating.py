@@ -49,6 +49,12 @@ def may_adjudicate(workspace: Workspace, *, person: str) -> bool:
         return is_adjudicator(workspace, session, person)
 
 
+def pair_of(card: str) -> int | None:
+    """The pair of the case that a card names, or None if it names none."""
+    named = _CARD.fullmatch(card)
+    return None if named is None else int(named["pair"])
+
+
 def list_adjudicator_names(workspace: Workspace) -> tuple[str, ...]:
     """Those who may settle cases, by name."""
     with workspace.sessions.read() as session:
