@@ -14,7 +14,7 @@ from app.services.label_sets import is_trained
 from app.services.models import model_view
 from app.services.views import Funnel, ModelView, NextStep, OverviewView
 from db.enums import RunStatus, Split
-from db.queries import counts, exports
+from db.queries import counters, counts, exports
 from db.queries.certifying import count_unanswered, list_certificates, list_open_batches
 from db.queries.counts import GradedCandidates
 from db.queries.queue import count_waiting
@@ -26,10 +26,11 @@ def get_overview(workspace: Workspace, *, criterion: Criterion = Criterion.RELEV
     """Everything the Overview shows, read in one snapshot."""
     with workspace.sessions.read() as session:
         exports.freeze_snapshot(session)
-        pairs = counts.count_pairs(session, criterion=criterion)
-        graded = counts.count_graded_candidates(session, criterion=criterion)
-        prompt_tokens, completion_tokens, cost, unpriced = counts.sum_usage(session, criterion=criterion)
-        judges = counts.list_active_judges(session, criterion=criterion)
+        groups = counters.list_groups(session, criterion=criterion)
+        pairs = counts.count_pairs(session, groups=groups)
+        graded = counts.count_graded_candidates(session, groups=groups)
+        usage = counters.sum_usage(session, criterion=criterion)
+        judges = counts.list_active_judges(session, groups=groups)
         live = get_live(session)
         funnel = Funnel(
             candidates=pairs.candidates,
@@ -50,12 +51,12 @@ def get_overview(workspace: Workspace, *, criterion: Criterion = Criterion.RELEV
             n_queries=queries,
             n_passages=n_passages,
             funnel=funnel,
-            cost_usd=None if unpriced else cost,
-            prompt_tokens=prompt_tokens,
-            completion_tokens=completion_tokens,
+            cost_usd=None if usage.unpriced else usage.cost_usd,
+            prompt_tokens=usage.prompt_tokens,
+            completion_tokens=usage.completion_tokens,
             judges=tuple(judge.name for judge in judges),
-            uncertified=counts.count_uncertified(session, criterion=criterion) > 0 or funnel.accepted == 0,
-            graded_by=counts.count_standing_by_person(session, criterion=criterion),
+            uncertified=counts.count_uncertified(groups) > 0 or funnel.accepted == 0,
+            graded_by=counts.count_standing_by_person(session, groups=groups),
             live=live_view,
             next_steps=_next_steps(
                 workspace,

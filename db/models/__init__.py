@@ -33,6 +33,7 @@ from db.models.labels import (
     Suggestion,
 )
 from db.models.retraining import HybridMix, JudgeFirst, RegressionCheck, Revocation, TrainingRound
+from db.models.scale import CandidateCount, PairCount, PairFacts, UsageCount
 from db.models.seen_pairs import SeenPair
 from db.models.spot_checks import SpotCheck
 from db.models.training import (
@@ -54,6 +55,7 @@ __all__ = [
     "Calibrator",
     "CallPlaces",
     "Candidate",
+    "CandidateCount",
     "CandidateHit",
     "Certificate",
     "CertificateEvent",
@@ -74,6 +76,8 @@ __all__ = [
     "LiveModel",
     "ModelVersion",
     "Pair",
+    "PairCount",
+    "PairFacts",
     "PairState",
     "Passage",
     "Person",
@@ -99,5 +103,6 @@ __all__ = [
     "TrainingPoint",
     "TrainingRound",
     "TrainingRun",
+    "UsageCount",
     "WorkspaceValue",
 ]

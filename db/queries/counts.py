@@ -1,7 +1,8 @@
-"""How many of everything: the funnel, the splits, what it cost."""
+"""How many of everything: the funnel, the splits, who graded; from what is kept (`counters.py`) where that knows it."""
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import dataclass
 
 import sqlalchemy as sa
@@ -10,7 +11,6 @@ from sqlalchemy.orm import Session
 from annotator.types import Criterion, SuggestionStatus
 from db.enums import LabelSource, Outcome, Split
 from db.models import (
-    Candidate,
     Decision,
     JudgeRow,
     Pair,
@@ -19,10 +19,9 @@ from db.models import (
     Person,
     Query,
     QueryCluster,
-    Review,
-    Suggestion,
 )
 from db.queries.audits import PEOPLE_ONLY, locked_pairs
+from db.queries.counters import PairGroup, count_candidates, count_where
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,58 +48,32 @@ class GradedCandidates:
     candidates: int
 
 
-def count_pairs(session: Session, *, criterion: Criterion) -> PairCounts:
+def count_pairs(session: Session, *, groups: list[PairGroup]) -> PairCounts:
     """The funnel's numbers. What judges propose for calibrate and held-out queries is never routed, and not counted."""
-    train = sa.or_(QueryCluster.split.is_(None), QueryCluster.split.not_in(PEOPLE_ONLY))
-    proposed = PairState.suggestion_id.is_not(None)
-
-    def of(condition: sa.ColumnElement[bool]) -> sa.ColumnElement[int]:
-        return sa.func.coalesce(sa.func.sum(sa.case((condition, 1), else_=0)), 0)
-
-    row = session.execute(
-        sa.select(
-            of(proposed),
-            of(Suggestion.status == SuggestionStatus.UNREADABLE),
-            of(PairState.outcome == Outcome.ACCEPTED),
-            of(PairState.outcome == Outcome.REJECTED),
-            of(sa.and_(proposed, PairState.review_id.is_not(None))),
-            of(sa.and_(proposed, PairState.curated_grade.is_not(None))),
-        )
-        .select_from(PairState)
-        .join(Pair, Pair.id == PairState.pair_id)
-        .join(Query, Query.id == Pair.query_id)
-        .join(QueryCluster, QueryCluster.id == Query.cluster_id)
-        .outerjoin(Suggestion, Suggestion.id == PairState.suggestion_id)
-        .where(PairState.criterion == criterion, train)
-    ).one()
-    candidates = session.scalar(
-        sa.select(sa.func.count())
-        .select_from(Candidate)
-        .join(Pair, Pair.id == Candidate.pair_id)
-        .join(Query, Query.id == Pair.query_id)
-        .join(QueryCluster, QueryCluster.id == Query.cluster_id)
-        .where(train)
+    train = [group for group in groups if group.split not in PEOPLE_ONLY]
+    proposed = [group for group in train if group.status is not None]
+    candidates = count_candidates(session)
+    return PairCounts(
+        candidates=sum(n for split, n in candidates.items() if split not in PEOPLE_ONLY),
+        proposed=sum(group.n for group in proposed),
+        unreadable=count_where(proposed, lambda group: group.status is SuggestionStatus.UNREADABLE),
+        accepted=count_where(train, lambda group: group.outcome is Outcome.ACCEPTED),
+        rejected=count_where(train, lambda group: group.outcome is Outcome.REJECTED),
+        audited=count_where(proposed, lambda group: group.person_id is not None),
+        curated=count_where(proposed, lambda group: group.curated_source is not None),
     )
-    return PairCounts(candidates or 0, *(int(value) for value in row))
 
 
-def count_graded_candidates(session: Session, *, criterion: Criterion) -> dict[Split, GradedCandidates]:
+def count_graded_candidates(session: Session, *, groups: list[PairGroup]) -> dict[Split, GradedCandidates]:
     """Of the calibrate and of the held-out questions: how many candidates there are, and how many people graded."""
-    graded = PairState.review_id.is_not(None)
-    found = {
-        split: GradedCandidates(int(number or 0), int(candidates))
-        for split, number, candidates in session.execute(
-            sa.select(QueryCluster.split, sa.func.sum(sa.case((graded, 1), else_=0)), sa.func.count())
-            .select_from(Candidate)
-            .join(Pair, Pair.id == Candidate.pair_id)
-            .join(Query, Query.id == Pair.query_id)
-            .join(QueryCluster, QueryCluster.id == Query.cluster_id)
-            .outerjoin(PairState, sa.and_(PairState.pair_id == Pair.id, PairState.criterion == criterion))
-            .where(QueryCluster.split.in_(PEOPLE_ONLY))
-            .group_by(QueryCluster.split)
+    candidates = count_candidates(session)
+    return {
+        split: GradedCandidates(
+            graded=sum(g.n for g in groups if g.split is split and g.candidate and g.person_id is not None),
+            candidates=candidates.get(split, 0),
         )
+        for split in PEOPLE_ONLY
     }
-    return {split: found.get(split, GradedCandidates(0, 0)) for split in PEOPLE_ONLY}
 
 
 def has_relevant_judgement(session: Session, *, split: Split, criterion: Criterion, relevant_from: int) -> bool:
@@ -122,21 +95,9 @@ def has_relevant_judgement(session: Session, *, split: Split, criterion: Criteri
     )
 
 
-def count_uncertified(session: Session, *, criterion: Criterion) -> int:
+def count_uncertified(groups: list[PairGroup]) -> int:
     """Accepted suggestions that no certificate stands behind."""
-    return (
-        session.scalar(
-            sa.select(sa.func.count())
-            .select_from(PairState)
-            .join(Decision, Decision.id == PairState.decision_id)
-            .where(
-                PairState.criterion == criterion,
-                PairState.outcome == Outcome.ACCEPTED,
-                Decision.certificate_id.is_(None),
-            )
-        )
-        or 0
-    )
+    return count_where(groups, lambda group: group.outcome is Outcome.ACCEPTED and not group.certified)
 
 
 def count_uncertified_curated(session: Session, *, criterion: Criterion, split: Split | None = None) -> int:
@@ -158,18 +119,15 @@ def count_uncertified_curated(session: Session, *, criterion: Criterion, split: 
     return session.scalar(found if split is None else found.where(QueryCluster.split == split)) or 0
 
 
-def count_standing_by_person(session: Session, *, criterion: Criterion) -> dict[str, int]:
+def count_standing_by_person(session: Session, *, groups: list[PairGroup]) -> dict[str, int]:
     """Pairs by the person whose grade stands, most first."""
-    number = sa.func.count()
-    rows = session.execute(
-        sa.select(Person.name, number)
-        .join(Review, Review.person_id == Person.id)
-        .join(PairState, PairState.review_id == Review.id)
-        .where(PairState.criterion == criterion)
-        .group_by(Person.name)
-        .order_by(number.desc(), Person.name)
-    )
-    return {name: count for name, count in rows}
+    by_person: dict[int, int] = defaultdict(int)
+    for group in groups:
+        if group.person_id is not None:
+            by_person[group.person_id] += group.n
+    people = session.execute(sa.select(Person.id, Person.name))
+    found = {name: by_person[person_id] for person_id, name in people if by_person.get(person_id)}
+    return dict(sorted(found.items(), key=lambda item: (-item[1], item[0])))
 
 
 def count_queries(session: Session) -> dict[str, int]:
@@ -187,36 +145,7 @@ def count_passages(session: Session) -> int:
     return session.scalar(sa.select(sa.func.count()).select_from(Passage)) or 0
 
 
-def sum_usage(session: Session, *, criterion: Criterion) -> tuple[int, int, float, int]:
-    """Prompt tokens, completion tokens, US dollars known, and suggestions with tokens but no known price."""
-    unpriced = sa.case(
-        (sa.and_(Suggestion.cost_usd.is_(None), Suggestion.prompt_tokens + Suggestion.completion_tokens > 0), 1),
-        else_=0,
-    )
-    row = session.execute(
-        sa.select(
-            sa.func.coalesce(sa.func.sum(Suggestion.prompt_tokens), 0),
-            sa.func.coalesce(sa.func.sum(Suggestion.completion_tokens), 0),
-            sa.func.coalesce(sa.func.sum(Suggestion.cost_usd), 0.0),
-            sa.func.coalesce(sa.func.sum(unpriced), 0),
-        ).where(Suggestion.criterion == criterion)
-    ).one()
-    return int(row[0]), int(row[1]), float(row[2]), int(row[3])
-
-
-def list_active_judges(session: Session, *, criterion: Criterion) -> list[JudgeRow]:
+def list_active_judges(session: Session, *, groups: list[PairGroup]) -> list[JudgeRow]:
     """The judges behind the current suggestions."""
-    return list(
-        session.scalars(
-            sa.select(JudgeRow)
-            .where(
-                JudgeRow.id.in_(
-                    sa.select(Suggestion.judge_id)
-                    .join(PairState, PairState.suggestion_id == Suggestion.id)
-                    .where(PairState.criterion == criterion)
-                    .distinct()
-                )
-            )
-            .order_by(JudgeRow.name)
-        )
-    )
+    ids = {group.judge_id for group in groups if group.judge_id is not None}
+    return list(session.scalars(sa.select(JudgeRow).where(JudgeRow.id.in_(ids)).order_by(JudgeRow.name)))
