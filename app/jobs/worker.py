@@ -12,7 +12,7 @@ from app.bootstrap import Workspace
 from app.errors import Conflict
 from app.jobs import labelling, rounds, training
 from app.jobs.durable import launched
-from app.services import runs, training_work
+from app.services import queue_order, runs, training_work
 
 BEAT_SECONDS = 5.0
 _log = logging.getLogger(__name__)
@@ -42,12 +42,15 @@ def run_worker(
         rounds.resume(workspace)
         beating = threading.Thread(target=_beat, args=(workspace, stop), daemon=True)
         beating.start()
+        minding = threading.Thread(target=_mind_queue, args=(workspace, stop), daemon=True)
+        minding.start()
         with launched(workspace):
             while not stop.wait(poll_seconds):
                 if until is not None and until():
                     break
         stop.set()
         beating.join(timeout=BEAT_SECONDS)
+        minding.join(timeout=BEAT_SECONDS)
     finally:
         lock.release()
 
@@ -60,3 +63,12 @@ def _beat(workspace: Workspace, stop: threading.Event) -> None:
             _log.warning("the worker could not say that it lives", exc_info=True)
         if stop.wait(BEAT_SECONDS):
             return
+
+
+def _mind_queue(workspace: Workspace, stop: threading.Event) -> None:
+    """Builds the audit queue anew where a transaction could not: one stopped half way is built by the next worker."""
+    while not stop.wait(BEAT_SECONDS):
+        try:
+            queue_order.catch_up(workspace)
+        except Exception:  # as for the beat; it is tried again
+            _log.warning("the worker could not build the audit queue", exc_info=True)

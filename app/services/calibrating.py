@@ -28,6 +28,7 @@ from db.models import Batch, Certificate, JudgeRow
 from db.models import Calibrator as StoredCalibrator
 from db.queries import calibrating as queries
 from db.queries.audits import is_open, is_suspended
+from db.queries.queue_building import mark_behind
 from db.queries.suspending import hold_scale, suspend_certificates, void_batches
 
 FOLDS = 10
@@ -154,6 +155,7 @@ def calibrate(
                     created_at=workspace.now(),
                 )
             )
+            mark_behind(session, criterion=criterion, now=workspace.now())  # its order goes by the raw confidence
     return get_calibration(workspace, judge_id=judge_id, kind=wanted, criterion=criterion)
 
 

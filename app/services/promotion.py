@@ -10,6 +10,7 @@ from app.errors import NotAllowed, NothingToDo
 from app.services.gate_passes import why_refused
 from app.services.indexing import corpus_hash, find_index
 from app.services.models import model_view
+from app.services.queue_order import renew
 from app.services.refusals import require_owner
 from app.services.views import ModelView, PromotionView
 from db.enums import ModelStage, PromotionCause, Split
@@ -79,6 +80,7 @@ def promote(workspace: Workspace, *, model_id: int, person: str, override_reason
             reason=reason or "the gate passed",
             evaluation=evaluation,
         )
+    renew(workspace)
 
 
 def get_refusal(workspace: Workspace, *, model_id: int) -> str:
@@ -126,7 +128,9 @@ def rollback(workspace: Workspace, *, person: str, reason: str) -> str:
             reason=" ".join(reason.split()) or "rolled back",
             evaluation=None,
         )
-        return model.name
+        name = model.name
+    renew(workspace)
+    return name
 
 
 def can_roll_back(workspace: Workspace) -> bool:

@@ -118,18 +118,28 @@ def rebuild(workspace: Workspace, *, criterion: Criterion = Criterion.RELEVANCE)
     return get_queue(workspace, criterion=criterion).pairs
 
 
-def rebuild_all(workspace: Workspace) -> None:
-    """Builds the queues of all criteria anew, as when another model went live."""
+def renew(workspace: Workspace) -> None:
+    """To be called when another model went live: the order is made for it, by the worker where the queue is long."""
     for criterion in Criterion:
-        rebuild(workspace, criterion=criterion)
+        with workspace.sessions.read() as session:
+            served = building.active_version(session, criterion)
+            long = building.is_long(session, criterion)
+        if not served:
+            continue
+        if not long:
+            rebuild(workspace, criterion=criterion)
+            continue
+        with workspace.sessions.begin() as session:
+            building.mark_behind(session, criterion=criterion, now=workspace.now())
 
 
-def catch_up(workspace: Workspace, *, criterion: Criterion = Criterion.RELEVANCE) -> None:
-    """Builds the queue anew if it is behind, and does nothing otherwise."""
+def catch_up(workspace: Workspace) -> int:
+    """Builds the queues anew that are behind; returns how many were."""
     with workspace.sessions.read() as session:
-        behind = building.is_behind(session, criterion)
-    if behind:
+        behind = [criterion for criterion in Criterion if building.is_behind(session, criterion)]
+    for criterion in behind:
         rebuild(workspace, criterion=criterion)
+    return len(behind)
 
 
 def _calibrators(

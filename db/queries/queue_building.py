@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 
 from annotator.types import Criterion
 from db.enums import LabelSource, Split
-from db.models import Pair, PairState, QueueEntry, Review
+from db.models import Calibrator, Pair, PairState, QueueEntry, Review
 from db.queries.audits import locked_pairs
 from db.queries.queue_signals import (
     Signals,
@@ -56,11 +56,23 @@ def is_behind(session: Session, criterion: Criterion) -> bool:
     return bool((get_value(session, _value_name(criterion)) or _EMPTY).get("behind", False))
 
 
+def mark_behind(session: Session, *, criterion: Criterion, now: datetime) -> None:
+    """Has the served queue built anew by whoever looks after it; nothing where no queue is served yet."""
+    if active_version(session, criterion):
+        value = lock_value(session, _value_name(criterion), _EMPTY, now=now)
+        set_value(session, _value_name(criterion), {**value, "behind": True}, now=now)
+
+
+def is_long(session: Session, criterion: Criterion) -> bool:
+    """Whether the served queue is too long to be built while somebody waits for it."""
+    return int((get_value(session, _value_name(criterion)) or _EMPTY)["length"]) > IN_PLACE
+
+
 def rebuild_queue(session: Session, *, criterion: Criterion, now: datetime) -> int:
     """Computes the queue anew in the caller's transaction and serves it; returns how many pairs wait in it.
 
-    A queue of more than `IN_PLACE` entries is left as it is, but for what must be served no more, and marked as behind;
-    `app.services.queue_order.rebuild` builds it aside. Calibrators are asked there alone.
+    A queue of more than `IN_PLACE` entries is left as it is, but for what must be served no more. It is then marked as
+    behind, as it is where there are calibrators, which are asked by `app.services.queue_order.rebuild` alone.
     """
     value = lock_value(session, _value_name(criterion), _EMPTY, now=now)
     if value["length"] > IN_PLACE:
@@ -72,7 +84,13 @@ def rebuild_queue(session: Session, *, criterion: Criterion, now: datetime) -> i
     order = order_queue(signals, settings)
     version = _next(value)
     insert_entries(session, signals, order, criterion=criterion, version=version)
-    new = {"version": version, "last": version, "length": len(order), "behind": False, "built_over": value["version"]}
+    new = {
+        "version": version,
+        "last": version,
+        "length": len(order),
+        "behind": session.scalar(sa.select(sa.exists().where(Calibrator.criterion == criterion))),
+        "built_over": value["version"],
+    }
     set_value(session, _value_name(criterion), new, now=now)
     for _ in range(1 + IN_PLACE // CHUNK):
         if not delete_old(session, criterion=criterion):
@@ -237,13 +255,6 @@ def put_back(session: Session, *, pair_id: int, criterion: Criterion, now: datet
     A queue computed while the grade stood does not have it, and nobody would be served it before the next one.
     """
     _settle(session, [pair_id], criterion=criterion, now=now)
-
-
-def consume(session: Session, *, pair_id: int, criterion: Criterion) -> None:
-    """One person fewer is wanted for a pair, now that a grade is stored; nothing if the served queue lacks it."""
-    session.execute(
-        _of_pairs(session, [pair_id], criterion).where(QueueEntry.open > 0).values(open=QueueEntry.open - 1)
-    )
 
 
 def close_entry(session: Session, *, pair_id: int, criterion: Criterion) -> None:

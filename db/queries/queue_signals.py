@@ -198,7 +198,7 @@ def _columns(
     people_only = QueryCluster.split.in_(PEOPLE_ONLY)
     # What was proposed where people judge blind must not show in the order, not even by its date.
     since = sa.case((sa.or_(people_only, Suggestion.id.is_(None)), Query.created_at), else_=Suggestion.created_at)
-    named: dict[str, sa.ColumnElement[Any]] = {
+    named: dict[str, sa.SQLColumnExpression[Any]] = {
         "pair_id": Pair.id,
         "query_id": Pair.query_id,
         # As the database keeps them: an Enum made for each of a million rows takes longer than reading them.
@@ -246,7 +246,7 @@ def _columns(
     return {"live_rank": unknown, "score": unknown, **joined}
 
 
-def _stream(session: Session, statement: sa.Select[Any]) -> Any:
+def _stream(session: Session, statement: sa.Executable) -> Any:
     """The result column by column, some thousand rows at a time; past the ORM, which would make a row of each."""
     result = session.connection().execute(statement.execution_options(yield_per=_CHUNK))
     for rows in result.partitions():
@@ -346,21 +346,22 @@ def _votes(
     return votes, relevant
 
 
-def _within(statement: sa.Select[Any], only: Ids | None) -> list[sa.Select[Any]]:
+def _within(statement: Any, only: Ids | None) -> list[Any]:
     if only is None:
         return [statement]
     return [statement.where(Suggestion.pair_id.in_(some)) for some in _some(only.tolist())]
 
 
-def _latest(session: Session, statements: Sequence[sa.Select[Any]]) -> Ids:
+def _latest(session: Session, statements: Sequence[sa.Executable]) -> Ids:
     """Rows of (pair, judge, suggestion, grade), the latest of each pair and judge, (n, 4) int64."""
     parts = [np.array(columns, dtype=np.int64).T for one in statements for columns in _stream(session, one)]
     if not parts:
         return np.zeros((0, 4), dtype=np.int64)
-    rows = np.concatenate(parts)
+    rows: Ids = np.concatenate(parts)
     rows = rows[np.lexsort((rows[:, 2], rows[:, 1], rows[:, 0]))]
     last = np.append(np.any(rows[1:, :2] != rows[:-1, :2], axis=1), True)
-    return rows[last]
+    latest: Ids = rows[last]
+    return latest
 
 
 def _members(context: Any) -> list[int]:
@@ -374,7 +375,7 @@ def places(pair_id: Ids, wanted: Ids) -> tuple[Ids, Bools]:
     if not len(pair_id):
         return np.zeros(0, dtype=np.int64), np.zeros(len(wanted), dtype=np.bool_)
     at = np.minimum(np.searchsorted(pair_id, wanted), len(pair_id) - 1)
-    found = pair_id[at] == wanted
+    found: Bools = pair_id[at] == wanted
     return at[found], found
 
 
