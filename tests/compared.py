@@ -40,17 +40,15 @@ def hasty(topic: Topic, passage: str) -> tuple[int, float]:
     return (3, 0.9) if passage in passage_ids(topic) else (0, 0.9)
 
 
-def add_questions(workspace: Workspace) -> None:
-    """Passages and the twelve calibrate questions."""
+def add_questions(workspace: Workspace, *, split: Split = Split.CALIBRATE) -> None:
+    """Passages and the twelve questions, to calibrate unless told otherwise."""
     rows = [
         (name, topic.name, text)
         for topic in TWELVE
         for name, text in zip(passage_ids(topic), (topic.answer, topic.partly, topic.related), strict=True)
     ]
     import_passages(workspace, rows, source_name="everyday")
-    import_queries(
-        workspace, [NewQuery(query_id(t), t.question, Split.CALIBRATE) for t in TWELVE], source_name="everyday"
-    )
+    import_queries(workspace, [NewQuery(query_id(t), t.question, split) for t in TWELVE], source_name="everyday")
 
 
 def add_reviews(workspace: Workspace) -> None:
