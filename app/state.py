@@ -72,6 +72,7 @@ class PreparedExport:
 _PERSON = "state.person"
 _CRITERION = "state.criterion"
 _CARD = "state.card"
+_CARD_PAIR = "state.card_pair"
 _CARD_OPENED = "state.card_opened"
 _TURN = "state.turn"
 WANTED_PAIR = "state.wanted_pair"
@@ -83,6 +84,7 @@ _HELP = "state.help"
 _DESK = "state.desk"
 _AROUND = "state.around"
 _LIST = "state.query_list"
+_BULK = "state.bulk"
 _OFFSET = "state.labels_offset"
 _LINEAGE_OFFSET = "state.lineage_offset"
 _NOTICE = "state.notice."
@@ -97,7 +99,7 @@ _COMPARISON = "state.comparison"
 
 @dataclass(frozen=True, slots=True)
 class QueryList:
-    """A whole query on the review screen, found by one of its pairs; `picking`: rows are picked, to be graded at once."""
+    """A whole query on the review screen, found by one of its pairs; `picking`: rows are picked and graded at once."""
 
     pair_id: int
     picking: bool
@@ -155,11 +157,27 @@ def keep_person_in_address() -> None:
         del st.query_params["person"]
 
 
-def open_card(card: str) -> None:
+def open_card(card: str, *, pair_id: int) -> None:
     """Start the clock of a card when it is first shown; showing it again changes nothing."""
     if st.session_state.get(_CARD) != card:
         st.session_state[_CARD] = card
+        st.session_state[_CARD_PAIR] = pair_id
         st.session_state[_CARD_OPENED] = time.monotonic()
+
+
+def note_open_pair(pair_id: int) -> None:
+    """Remember which pair is open where no card is shown, as after an undo in a list."""
+    st.session_state[_CARD_PAIR] = pair_id
+
+
+def forget_open_pair() -> None:
+    st.session_state.pop(_CARD_PAIR, None)
+
+
+def get_open_pair() -> int | None:
+    """The pair that this person has open, as far as this session knows."""
+    pair_id = st.session_state.get(_CARD_PAIR)
+    return pair_id if isinstance(pair_id, int) else None
 
 
 def get_seconds_on(card: str) -> float | None:
@@ -285,6 +303,15 @@ def show_list(shown: QueryList | None) -> None:
     st.session_state[_LIST] = shown
 
 
+def keep_bulk(pair_ids: tuple[int, ...]) -> None:
+    """Remember what was just graded at once, so that one undo takes all of it back; () forgets it."""
+    st.session_state[_BULK] = pair_ids
+
+
+def get_bulk() -> tuple[int, ...]:
+    return tuple(st.session_state.get(_BULK, ()))
+
+
 def get_list() -> QueryList | None:
     shown = st.session_state.get(_LIST)
     return shown if isinstance(shown, QueryList) else None
@@ -390,6 +417,11 @@ def get_question() -> str:
 def value_of(widget: str) -> object:
     """The value a widget holds now, inside its callback; `widget` is its key, `screen.widget`."""
     return st.session_state.get(widget)
+
+
+def has_value(widget: str) -> bool:
+    """Whether that widget is drawn, or was when the screen was last left alone."""
+    return widget in st.session_state
 
 
 def set_value(widget: str, value: object) -> None:

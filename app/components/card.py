@@ -1,49 +1,107 @@
-"""The review card: query, definition, passage and what is known of the pair, in one piece that appears at once."""
+"""The review board: query, passage, what is known of the pair, and the query's other candidates, drawn in one piece."""
 
 from __future__ import annotations
 
-import streamlit as st
-
-from app import state
-from app.components.badges import confidence_html, facts_html, grade_html, judge_text, system_text
+from app.components.badges import KINDS, grade_html, judge_text, system_text
+from app.components.desk_parts import line_html
 from app.components.passage import passage_html, query_html
-from app.components.text import escaped
-from app.services.views import Card, ScaleView
+from app.components.proposal import proposal_html
+from app.components.side_list import side_html
+from app.components.text import counted, escaped
+from app.components.votes import votes_html
+from app.services.calibrated_confidence import CalibratedView
+from app.services.desk_views import CardReview, NeighboursView, NeighbourView, SidePair
+from app.services.views import Card, ReviewProgress, ScaleView
 
 
-def card_html(card: Card, *, scale: ScaleView, turn: int) -> str:
-    """The card as HTML, with the id that a key press sends back and the turn that changes once one was dealt with."""
+def board_html(
+    card: Card,
+    *,
+    scale: ScaleView,
+    turn: int,
+    progress: ReviewProgress,
+    side: tuple[SidePair, ...] = (),
+    calibrated: CalibratedView | None = None,
+    around: NeighboursView | None = None,
+    guidelines: str = "",
+) -> str:
+    """The card as HTML, with the id that a key press sends back and the turn that changes once one was dealt with.
+
+    `around` is None until the neighbours were asked for; `calibrated` is None where no calibrator holds.
+    """
     pair = card.pair
+    passage = passage_html(
+        title=pair.passage_title,
+        text=pair.passage_text,
+        evidence=pair.evidence,
+        before="" if around is None else _neighbour(around.before, "before"),
+        after="" if around is None else _neighbour(around.after, "after"),
+        foot=_foot(card, asked=around is not None),
+    )
     return (
-        f"{query_html(pair.query, pair.definition)}"
-        f'<div class="rl-card" data-card="{escaped(card.card)}" data-turn="{turn}">'
-        f"{passage_html(title=pair.passage_title, text=pair.passage_text, evidence=pair.evidence)}"
-        f"{facts_html(_facts(card, scale))}</div>"
+        f'<div class="rl-board" data-card="{escaped(card.card)}" data-turn="{turn}" data-phase="{card.phase}">'
+        f"{line_html('Why this one', card.queue_reason or pair.why, progress)}"
+        f'<div class="rl-sheet"><div class="rl-reading">'
+        f"{query_html(pair.query, pair.definition, guidelines=guidelines)}{passage}</div>"
+        f'<div class="rl-beside">{proposal_html(card, scale=scale, calibrated=calibrated)}'
+        f"{_more(card, scale)}{side_html(side, scale=scale)}</div></div></div>"
     )
 
 
-def show_card(card: Card, *, scale: ScaleView) -> None:
-    st.html(card_html(card, scale=scale, turn=state.get_turn()))
+def _foot(card: Card, *, asked: bool) -> str:
+    """Below the passage: the text around it on demand, and the pair's own address."""
+    pair_id = card.pair.pair_id
+    label = "Hide the text around it" if asked else "Text around it"
+    return (
+        f'<div class="rl-foot"><button type="button" data-press="a" aria-expanded="{"true" if asked else "false"}">'
+        f"<kbd>a</kbd> {label}</button>"
+        f'<a href="review?pair={pair_id}" title="The address of this pair, to be sent to somebody">Pair {pair_id}</a>'
+        "</div>"
+    )
 
 
-def _facts(card: Card, scale: ScaleView) -> list[tuple[str, str]]:
+def _neighbour(neighbour: NeighbourView | None, where: str) -> str:
+    if neighbour is None:
+        words = "Nothing is known to come before this passage." if where == "before" else "Nothing is known to follow."
+        return f'<p class="rl-around rl-muted">{words}</p>'
+    title = f"{escaped(neighbour.title)}: " if neighbour.title.strip() else ""
+    name = "Before it" if where == "before" else "After it"
+    return f'<div class="rl-around" dir="auto"><b>{name}</b> {title}{escaped(neighbour.text)}</div>'
+
+
+def _more(card: Card, scale: ScaleView) -> str:
+    """What one wants to know now and then: who judged and voted, how it was found, what people said before."""
     pair = card.pair
-    facts: list[tuple[str, str]] = []
-    if pair.concealed:
-        facts.append(("Judged blind", "what was proposed is not shown, so that your grade is your own"))
-    elif pair.status is None:
-        facts.append(("Proposed grade", "none: no judge has seen this pair"))
-    elif pair.status.value == "unreadable":
-        facts.append(("Proposed grade", "none: the judge's reply could not be read"))
-    else:
-        facts.append(("Proposed grade", grade_html(pair.grade, scale)))
-        facts.append(("Confidence", confidence_html(pair.confidence, pair.confidence_kind)))
-        facts.append(("Reason", escaped(pair.reason) or "none given"))
-    if pair.judge is not None:
-        facts.append(("Judge", escaped(judge_text(pair.judge))))
-    facts.append(("Why it is here", escaped(card.queue_reason or pair.why)))
+    parts = []
+    if pair.judge is not None and not pair.concealed:
+        kind = KINDS.get(str(pair.confidence_kind), "")
+        parts.append(("Judge", escaped(judge_text(pair.judge)) + (f"; confidence {escaped(kind)}" if kind else "")))
     if pair.hits:
-        facts.append(
-            ("Found by", escaped(" · ".join(f"{system_text(hit.system)}, rank {hit.rank}" for hit in pair.hits)))
-        )
-    return facts
+        found = " · ".join(f"{system_text(hit.system)}, rank {hit.rank}" for hit in pair.hits)
+        parts.append(("Found by", escaped(found)))
+    if card.wanted > 1:
+        parts.append(("Graders", f"{card.wanted - card.open} of the {card.wanted} people wanted have graded it"))
+    rows = "".join(f"<dt>{name}</dt><dd>{value}</dd>" for name, value in parts)
+    facts = f'<dl class="rl-facts">{rows}</dl>' if rows else ""
+    votes = votes_html(pair.votes, scale=scale) if pair.votes is not None and not pair.concealed else ""
+    earlier = "".join(_earlier(review, scale) for review in card.reviews)
+    reviews = f'<h4>Earlier reviews</h4><ul class="rl-earlier">{earlier}</ul>' if earlier else ""
+    if not facts and not votes and not reviews:
+        return ""
+    named = [name for name, there in (("judge", bool(facts)), ("votes", bool(votes))) if there]
+    if card.reviews:
+        named.append(counted(len(card.reviews), "earlier review"))
+    return (
+        f'<details class="rl-more"><summary>More: {escaped(", ".join(named))}</summary>'
+        f"{facts}{votes}{reviews}</details>"
+    )
+
+
+def _earlier(review: CardReview, scale: ScaleView) -> str:
+    grade = f" {grade_html(review.grade, scale)}" if review.grade is not None else ""
+    seen = " blind" if review.blind else ""
+    note = f"<q>{escaped(review.note)}</q>" if review.note.strip() else ""
+    return (
+        f"<li><b>{escaped(review.person)}</b> {escaped(review.what)}{seen}{grade} "
+        f'<span class="rl-muted">{review.at:%d %b %Y}</span>{note}</li>'
+    )

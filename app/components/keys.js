@@ -1,65 +1,153 @@
-// Grades by key: one answer a card. The id of the card travels with the press, so that the server can refuse what is
-// late; it is never moved to the next card. The id is read from the card on screen at that moment: a press counts as soon
-// as the card is there, and never for one that is not. Streamlit keeps `c` and `r` for itself: they are not used here.
+// Which key was pressed on what, and nothing else. The id of the card, or of the row in a list, travels with the press,
+// so that the server can refuse what is late; it is never moved to the next card. The id is read from the screen at that
+// moment: a press counts as soon as the card is there, and never for one that is not. One press is under way at a time:
+// until the server has dealt with it (the turn changes), or has kept silent for too long, others are refused. Streamlit
+// keeps `c` and `r` for itself, the browser whatever comes with Ctrl, Alt or Meta: they are not used here.
 
-const MEMORY = Symbol.for("relabel.keys.answered");
-const KEPT = 200;
+const UNDER_WAY = Symbol.for("relabel.keys.under_way");
+const PATIENCE = 4000; // ms after which a press without an answer no longer stands in the way
+const SETTLING = 250; // ms in which nobody can have read what was just revealed
 
-function answered() {
-  return (window[MEMORY] ??= new Set());
-}
+const ALIASES = { z: "u", h: "?" };
 
-function remember(identity) {
-  const seen = answered();
-  seen.add(identity);
-  if (seen.size > KEPT) seen.delete(seen.values().next().value);
-}
-
-function isTyping(event) {
-  const target = event.composedPath()[0];
-  if (!(target instanceof Element)) return false;
+function isTyping(element) {
   return (
-    target.isContentEditable ||
-    target.closest("input, textarea, select, [role='textbox'], [role='combobox'], [data-testid='stDataFrame']") !== null
+    element.isContentEditable ||
+    element.matches("input[type='checkbox']") === false &&
+      element.closest(
+        "input, textarea, select, [role='textbox'], [role='combobox'], [role='slider'], [role='radio'], [data-testid='stDataFrame']",
+      ) !== null
   );
 }
 
-function isCovered() {
-  return document.querySelector("[role='dialog']") !== null;
+// Buttons and links keep Enter and Space, and what opens keeps its own keys.
+function isOperable(element) {
+  return element.closest("button, a[href], summary, input") !== null;
 }
 
-// The turn changes once the server has dealt with a press, also when that leaves the same card on screen.
-function cardOnScreen() {
-  const shown = document.querySelector("[data-card]");
-  return shown === null ? null : { card: shown.dataset.card, identity: `${shown.dataset.card} ${shown.dataset.turn}` };
+function isCovered() {
+  return document.querySelector("[role='dialog'], [role='listbox'], [data-testid='stPopoverBody']") !== null;
+}
+
+// The key as the desk names it: the key left of 1 is a 0 for the left hand, on any keyboard.
+function nameOf(event) {
+  if (event.code === "Backquote" && !event.shiftKey) return "0";
+  if (event.key === " ") return "Space";
+  return ALIASES[event.key] ?? event.key;
+}
+
+function isWaiting(desk) {
+  const sent = window[UNDER_WAY];
+  return sent !== undefined && sent.turn === desk.turn && performance.now() - sent.at < PATIENCE;
 }
 
 export default function ({ data, setTriggerValue }) {
-  const { keys, once } = data;
+  const { keys, once, renew_seconds: renewSeconds, idle_seconds: idleSeconds } = data;
+  let heard = performance.now(); // when the server last heard of this card
+  let active = performance.now(); // when somebody last did something here
+
+  function send(desk, { target, key, ...rest }) {
+    if (isWaiting(desk)) return;
+    if (desk.revealed && performance.now() - desk.since < SETTLING) return;
+    window[UNDER_WAY] = { turn: desk.turn, at: performance.now() };
+    heard = performance.now();
+    sayUnderWay(desk, key);
+    setTriggerValue("pressed", { card: target, key, turn: desk.turn, pressed_at: Date.now(), ...rest });
+  }
+
+  function act(name, element) {
+    const desk = deskOnScreen();
+    if (desk === null) return false;
+    const row = element.closest("[data-target]");
+    if (move(name, desk, row)) return true;
+    if (name === "Space" && desk.several && row !== null) return pick(row);
+    const isGrade = name.length === 1 && name >= "0" && name <= "9";
+    if (isGrade && desk.several && picked().length > 0) {
+      send(desk, { target: "several", key: name, pairs: picked() });
+      return true;
+    }
+    if (name === "Enter" && row !== null) {
+      send(desk, { target: row.dataset.target, key: "open" });
+      return true;
+    }
+    if (name === "Enter" || name === "Space") {
+      if (!desk.revealed) return false;
+      send(desk, { target: desk.card, key: "keep", note: noteOf(desk.card) });
+      return true;
+    }
+    if (!keys.includes(name)) return false;
+    if (name === "f" && noteOf(desk.card) === "") return askForNote(true);
+    if (isGrade && row !== null) {
+      if (row.dataset.open === "no") return true;
+      kept().leaving = row.dataset.target;
+      send(desk, { target: row.dataset.target, key: name });
+      return true;
+    }
+    if (desk.card === "" && (isGrade || name === "s" || name === "f")) return true;
+    send(desk, { target: desk.card, key: name, note: noteOf(desk.card) });
+    return true;
+  }
 
   const onKey = (event) => {
-    if (event.repeat || event.isComposing || event.ctrlKey || event.metaKey || event.altKey) return;
-    if (!keys.includes(event.key) || isTyping(event) || isCovered()) return;
-    const shown = cardOnScreen();
-    if (shown === null) return;
-    event.preventDefault();
-    if (answered().has(shown.identity)) return;
-    remember(shown.identity);
-    setTriggerValue("pressed", { card: shown.card, key: event.key, pressed_at: Date.now() });
+    active = performance.now();
+    if (event.repeat && !event.key.startsWith("Arrow")) return;
+    if (event.isComposing || event.ctrlKey || event.metaKey || event.altKey) return;
+    const element = event.composedPath()[0];
+    if (!(element instanceof Element) || isCovered()) return;
+    if (element.matches("[data-note]")) {
+      if (event.key === "Enter" && element.dataset.flags === "yes" && element.value.trim() !== "") act("f", document.body);
+      else if (event.key !== "Enter" && event.key !== "Escape") return;
+      event.preventDefault();
+      element.blur();
+      return;
+    }
+    if (event.key === "Escape" && element.matches(".st-key-review-search input")) return element.blur();
+    if (isTyping(element)) return;
+    const name = nameOf(event);
+    if ((name === "Enter" || name === "Space") && isOperable(element)) return;
+    if (act(name, element)) event.preventDefault();
   };
 
   // The second click of a double click would fall on the button of the next card, which stands in the same place.
   const onClick = (event) => {
-    const target = event.composedPath()[0];
-    if (event.detail < 2 || !(target instanceof Element) || target.closest(`.${CSS.escape(once)}`) === null) return;
-    event.preventDefault();
-    event.stopImmediatePropagation();
+    const element = event.composedPath()[0];
+    if (!(element instanceof Element)) return;
+    const button = element.closest("[data-press]");
+    if (event.detail >= 2 && (button !== null || (once && element.closest(`.${CSS.escape(once)}`) !== null))) {
+      event.preventDefault();
+      event.stopImmediatePropagation();
+    } else if (button !== null) {
+      act(button.dataset.press, button);
+    }
   };
 
+  const onPick = (event) => {
+    if (event.target instanceof Element && event.target.matches("[data-pick]")) keepPicks();
+  };
+
+  const seen = () => (active = performance.now());
+
+  // The card is open as long as somebody works on it: then the server is asked to keep it, before its time runs out.
+  const pulse = setInterval(() => {
+    const desk = deskOnScreen();
+    const now = performance.now();
+    if (desk === null || desk.card === "" || document.visibilityState !== "visible" || isWaiting(desk)) return;
+    if (now - heard < 1000 * renewSeconds || now - active > 1000 * idleSeconds) return;
+    heard = now;
+    setTriggerValue("alive", { card: desk.card });
+  }, 1000);
+
+  const stop = watch();
   window.addEventListener("keydown", onKey);
   window.addEventListener("click", onClick, true);
+  window.addEventListener("change", onPick, true);
+  for (const kind of ["pointermove", "wheel"]) window.addEventListener(kind, seen, { passive: true });
   return () => {
+    clearInterval(pulse);
+    stop();
     window.removeEventListener("keydown", onKey);
     window.removeEventListener("click", onClick, true);
+    window.removeEventListener("change", onPick, true);
+    for (const kind of ["pointermove", "wheel"]) window.removeEventListener(kind, seen);
   };
 }

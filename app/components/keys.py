@@ -1,8 +1,11 @@
-"""The key handler of the review desk: which key was pressed on which card. The browser's half is `keys.js`."""
+"""The key handler of the review desk: which key was pressed on which card or row.
+
+The browser's half is `keys.js`, and `reading.js` for what it does alone: cursor, scrolling, a note not yet sent.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -12,22 +15,38 @@ import streamlit as st
 
 from app import state
 
-SKIP, UNDO, HELP = "s", "u", "?"
-_SCRIPT = Path(__file__).with_name("keys.js")
+SKIP, UNDO, HELP, FLAG, LIST, SEVERAL, AROUND = "s", "u", "?", "f", "l", "b", "a"
+KEEP, OPEN = "keep", "open"
+"""What Enter means: the blind grade of the card stays; the row under the cursor becomes the card."""
+SERVER_KEYS = (SKIP, UNDO, HELP, FLAG, LIST, SEVERAL, AROUND)
+PICKED = "several"
+"""The target of a grade that is meant for all picked rows."""
+MAX_NOTE = 2000
+_MOST_PICKED = 1000
+_SCRIPTS = [Path(__file__).with_name(name) for name in ("reading.js", "keys.js")]
+_NEVER = 10**9
 
 
 @dataclass(frozen=True, slots=True)
 class Press:
-    """One key pressed while the card with that id was on screen; `pressed_at` is the browser's clock, milliseconds."""
+    """One key pressed while that target was on screen.
+
+    `card` is the id of the card, or `pair:ID` for a row of a list; `turn` is how many presses the server had dealt with
+    as far as the screen showed; `pressed_at` is the browser's clock, milliseconds.
+    """
 
     card: str
     key: str
     pressed_at: float
+    turn: int = 0
+    note: str = ""
+    pairs: tuple[int, ...] = ()
 
 
 @cache
 def _component() -> Any:
-    return st.components.v2.component("relabel.keys", js=_SCRIPT.read_text(encoding="utf-8"))
+    script = "\n".join(path.read_text(encoding="utf-8") for path in _SCRIPTS)
+    return st.components.v2.component("relabel.keys", js=script)
 
 
 def grade_of(key: str, *, max_grade: int) -> int | None:
@@ -37,34 +56,72 @@ def grade_of(key: str, *, max_grade: int) -> int | None:
     return int(key) if int(key) <= max_grade else None
 
 
+def target_of(pair_id: int) -> str:
+    """What a row of a list is called in a press."""
+    return f"pair:{pair_id}"
+
+
+def pair_of(target: str) -> int | None:
+    """The pair of a row, or None when the target is a card."""
+    number = target.removeprefix("pair:")
+    return int(number) if number != target and number.isascii() and number.isdigit() and len(number) < 16 else None
+
+
 def press_from(value: object) -> Press | None:
     """The press that the browser sent, or None when it is not one; the browser is not trusted to be well-formed."""
-    if not isinstance(value, dict):
+    if not isinstance(value, Mapping):
         return None
     card, key, at = value.get("card"), value.get("key"), value.get("pressed_at")
     if not isinstance(card, str) or not isinstance(key, str) or not isinstance(at, int | float):
         return None
-    return Press(card=card, key=key, pressed_at=float(at))
+    turn, note, pairs = value.get("turn", 0), value.get("note", ""), value.get("pairs", [])
+    if not isinstance(turn, int) or not isinstance(note, str) or not isinstance(pairs, list | tuple):
+        return None
+    if len(pairs) > _MOST_PICKED or not all(isinstance(pair, int) for pair in pairs):
+        return None
+    return Press(card=card, key=key, pressed_at=float(at), turn=turn, note=note.strip()[:MAX_NOTE], pairs=tuple(pairs))
 
 
-def listen(*, widget: str, max_grade: int, once: str, on_press: Callable[[Press], None]) -> None:
-    """Listen for keys for as long as this is drawn; they go to the card that is on screen when they are pressed.
+def listen(
+    *,
+    widget: str,
+    max_grade: int,
+    on_press: Callable[[Press], None],
+    once: str = "",
+    on_alive: Callable[[str], None] | None = None,
+    renew_seconds: float = _NEVER,
+    idle_seconds: float = _NEVER,
+) -> None:
+    """Listen for keys for as long as this is drawn; they go to what is on screen when they are pressed.
 
-    `widget` is the session key, `once` the CSS class of buttons that take no double click.
+    `widget` is the session key, `once` the CSS class of buttons that take no double click. While somebody works on a
+    card, `on_alive` gets its id every `renew_seconds`; nobody does once nothing moved for `idle_seconds`.
     """
 
+    def sent(event: str) -> object:
+        value = state.value_of(widget)
+        return value.get(event) if hasattr(value, "get") else None
+
     def pressed() -> None:
-        sent = state.value_of(widget)
-        press = press_from(sent.get("pressed") if hasattr(sent, "get") else None)
+        press = press_from(sent("pressed"))
         if press is not None:
             on_press(press)
+
+    def alive() -> None:
+        value = sent("alive")
+        card = value.get("card") if isinstance(value, Mapping) else None
+        if on_alive is not None and isinstance(card, str) and card:
+            on_alive(card)
 
     _component()(
         key=widget,
         data={
-            "keys": [*(str(grade) for grade in range(max_grade + 1)), SKIP, UNDO, HELP],
+            "keys": [*(str(grade) for grade in range(max_grade + 1)), *SERVER_KEYS],
             "once": once,
+            "renew_seconds": renew_seconds,
+            "idle_seconds": idle_seconds,
         },
         on_pressed_change=pressed,
+        on_alive_change=alive,
         height=1,
     )

@@ -10,7 +10,7 @@ import streamlit as st
 
 from annotator.errors import AnnotatorError
 from app import state
-from app.components.text import literal
+from app.components.text import escaped, literal
 from app.errors import AppError
 from db.errors import DbError
 from retriever.errors import RetrieverError
@@ -44,3 +44,12 @@ def show_notice(screen: str) -> None:
         st.warning(literal(notice.text), icon=":material/block:")
     else:
         st.success(literal(notice.text), icon=":material/check:")
+
+
+def notice_html(notice: state.Notice | None) -> str:
+    """The same as a line that floats over the screen and moves nothing; without a notice, nothing to see."""
+    if notice is None:
+        return "<span hidden></span>"
+    if notice.kind == "refused":
+        return f'<p class="rl-notice rl-refused" role="alert"><b aria-hidden="true">⊘</b> {escaped(notice.text)}</p>'
+    return f'<p class="rl-notice" role="status"><b aria-hidden="true">✓</b> {escaped(notice.text)}</p>'

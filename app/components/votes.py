@@ -7,14 +7,25 @@ import math
 import streamlit as st
 
 from app.components.badges import confidence_text, grade_text
-from app.components.table import show_table
+from app.components.table import table_html
+from app.components.text import escaped
 from app.services.views import ScaleView
 from app.services.votes import VotesView
 
 
 def show_votes(votes: VotesView, *, scale: ScaleView) -> None:
     """A table of the members with their grades, and under it what the two figures of disagreement mean."""
-    show_table(
+    st.html(_table(votes, scale))
+    st.caption(agreement_text(votes, scale=scale))
+
+
+def votes_html(votes: VotesView, *, scale: ScaleView) -> str:
+    """The same as HTML, for the review card."""
+    return f'{_table(votes, scale)}<p class="rl-muted">{escaped(agreement_text(votes, scale=scale))}</p>'
+
+
+def _table(votes: VotesView, scale: ScaleView) -> str:
+    return table_html(
         ["Member", "Prompt", "Grade", "Its own confidence"],
         [
             [
@@ -27,7 +38,6 @@ def show_votes(votes: VotesView, *, scale: ScaleView) -> None:
         ],
         caption="How the members voted",
     )
-    st.caption(agreement_text(votes, scale=scale))
 
 
 def agreement_text(votes: VotesView, *, scale: ScaleView) -> str:

@@ -1,0 +1,29 @@
+"""Small parts of the review board: a button that stands for a key, and the line that says why a card is here."""
+
+from __future__ import annotations
+
+from app.components.text import escaped
+from app.services.views import ReviewProgress
+
+
+def button_html(press: str, key: str, label: str, *, disabled: bool = False, kind: str = "") -> str:
+    return (
+        f'<button type="button" class="{kind}" data-press="{escaped(press)}"{" disabled" if disabled else ""}>'
+        f"<kbd>{escaped(key)}</kbd><span>{escaped(label)}</span></button>"
+    )
+
+
+def line_html(name: str, text: str, progress: ReviewProgress) -> str:
+    """The line above the question: why it is here, this person's work in numbers, and where help is."""
+    return (
+        f'<div class="rl-line"><p class="rl-why"><b>{escaped(name)}</b> {escaped(text)}</p>'
+        f'<p class="rl-count">{escaped(progress_text(progress))}</p>{button_html("?", "?", "Help")}</div>'
+    )
+
+
+def progress_text(progress: ReviewProgress) -> str:
+    """This person's work in numbers, and what waits for everybody."""
+    text = f"{progress.graded_today:,} graded today · {progress.graded:,} in all"
+    if progress.skipped:
+        text += f" · {progress.skipped:,} skipped"
+    return f"{text} · {progress.waiting:,} waiting"

@@ -1,0 +1,184 @@
+// What the desk does in the browser alone: where the cursor is, which rows are picked, what was typed as a note, and the
+// passage scrolled to its evidence. It is drawn anew after every press, so all of it is kept here and put back.
+// Joined in front of `keys.js` by `keys.py`.
+
+const KEPT = Symbol.for("relabel.reading.kept");
+const SEARCH = ".st-key-review-search input";
+const NOTES = 20; // cards whose unsent notes are remembered
+
+// `cursor` is the row the keys go to, `leaving` the one that was just graded; both by their `data-target`.
+function kept() {
+  return (window[KEPT] ??= {
+    ...{ card: "", shown: "", since: 0, scrolled: 0, notes: new Map() },
+    ...{ cursor: null, leaving: null, picks: new Set() },
+  });
+}
+
+// The card on screen; `card` is empty where there is none and only some keys count.
+function deskOnScreen() {
+  const board = document.querySelector("[data-card]");
+  if (board === null) return null;
+  return {
+    board,
+    card: board.dataset.card,
+    turn: Number(board.dataset.turn),
+    revealed: board.dataset.phase === "revise",
+    several: board.dataset.mode === "several",
+    since: kept().since,
+  };
+}
+
+function noteOf(card) {
+  return (kept().notes.get(card) ?? "").trim();
+}
+
+function askForNote(flags) {
+  const input = document.querySelector("[data-note]");
+  if (input === null) return false;
+  input.dataset.flags = flags ? "yes" : "no";
+  input.placeholder = flags ? input.dataset.askFlag : input.dataset.askNote;
+  input.focus();
+  return true;
+}
+
+function sayUnderWay(desk, key) {
+  desk.board.classList.add("rl-under-way");
+  document.querySelector(`.rl-answers [data-press="${CSS.escape(key)}"]`)?.classList.add("rl-pressed");
+}
+
+function rows(desk) {
+  return [...desk.board.querySelectorAll("[data-target]")];
+}
+
+function passageOf(desk) {
+  return desk.board.querySelector("[data-read]");
+}
+
+function focusOn(element) {
+  element?.focus({ preventScroll: true });
+  element?.scrollIntoView({ block: "nearest" });
+}
+
+// Keys that need no server; true when it was one of them.
+function move(name, desk, row) {
+  if (name === "/") {
+    document.querySelector(SEARCH)?.focus();
+    return document.querySelector(SEARCH) !== null;
+  }
+  if (name === "n") return askForNote(false);
+  if (name === "d") {
+    const definition = desk.board.querySelector("details[data-definition]");
+    if (definition !== null) definition.open = !definition.open;
+    return definition !== null;
+  }
+  if (name === "Escape") {
+    kept().cursor = null;
+    focusOn(passageOf(desk));
+    return row !== null;
+  }
+  if (name !== "ArrowDown" && name !== "ArrowUp") return false;
+  const all = rows(desk);
+  const at = row === null ? -1 : all.indexOf(row);
+  const to = name === "ArrowDown" ? Math.min(at + 1, all.length - 1) : at - 1;
+  if (all.length === 0) return false;
+  if (to >= 0) {
+    kept().cursor = all[to].dataset.target;
+    focusOn(all[to]);
+  } else if (at >= 0 && passageOf(desk) !== null) {
+    kept().cursor = null;
+    focusOn(passageOf(desk));
+  }
+  return true;
+}
+
+function picked() {
+  return [...kept().picks].map((target) => Number(target.replace("pair:", "")));
+}
+
+function pick(row) {
+  const box = row.querySelector("[data-pick]");
+  if (box !== null) {
+    box.checked = !box.checked;
+    keepPicks();
+  }
+  return true;
+}
+
+function keepPicks() {
+  const boxes = [...document.querySelectorAll("[data-pick]")];
+  kept().picks = new Set(boxes.filter((box) => box.checked).map((box) => box.closest("[data-target]").dataset.target));
+  const count = document.querySelector("[data-picked]");
+  if (count !== null) count.textContent = String(kept().picks.size);
+}
+
+function scrollToEvidence(passage) {
+  const mark = passage.querySelector("mark");
+  if (mark === null || passage.scrollHeight <= passage.clientHeight) return;
+  const above = mark.getBoundingClientRect().top - passage.getBoundingClientRect().top;
+  passage.scrollTop = Math.max(0, above + passage.scrollTop - passage.clientHeight / 3);
+}
+
+// The row the cursor was on; one that was just graded makes way for the next open one, and at last for the card.
+function rowUnderCursor(desk) {
+  const { cursor, leaving } = kept();
+  const all = rows(desk);
+  const at = all.findIndex((row) => row.dataset.target === cursor);
+  if (at < 0 || cursor !== leaving || all[at].dataset.open === "yes") return all[at] ?? null;
+  const isOpen = (row) => row.dataset.open === "yes";
+  return all.slice(at + 1).find(isOpen) ?? all.find(isOpen) ?? null;
+}
+
+function isLost(element) {
+  return element === null || element === document.body || element.closest("[data-testid='stMain']") === element;
+}
+
+// Once a card was drawn: its note, its place in the text, its picks and the cursor are put back, or begin anew.
+function settle() {
+  const desk = deskOnScreen();
+  if (desk === null || desk.board.dataset.settled === "yes") return;
+  desk.board.dataset.settled = "yes";
+  const memory = kept();
+  const isNew = memory.card !== desk.card;
+  if (isNew) Object.assign(memory, { card: desk.card, scrolled: 0 });
+  const shown = `${desk.card} ${desk.board.dataset.phase}`;
+  if (memory.shown !== shown) Object.assign(memory, { shown, since: performance.now() });
+  if (memory.picks.size > 0) {
+    if (!desk.several) memory.picks = new Set();
+    for (const box of desk.board.querySelectorAll("[data-pick]")) {
+      box.checked = memory.picks.has(box.closest("[data-target]").dataset.target);
+    }
+    keepPicks();
+  }
+  const passage = passageOf(desk);
+  if (passage !== null) {
+    if (isNew) scrollToEvidence(passage);
+    else passage.scrollTop = memory.scrolled;
+    passage.addEventListener("scroll", () => (memory.scrolled = passage.scrollTop), { passive: true });
+  }
+  const row = rowUnderCursor(desk);
+  Object.assign(memory, { cursor: row === null ? null : row.dataset.target, leaving: null });
+  if (isLost(document.activeElement)) focusOn(row ?? passage ?? rows(desk)[0]);
+}
+
+function keepNote() {
+  const input = document.querySelector("[data-note]");
+  if (input === null || input.dataset.kept === "yes") return;
+  input.dataset.kept = "yes";
+  const card = input.dataset.note;
+  const memory = kept();
+  input.value = memory.notes.get(card) ?? "";
+  input.addEventListener("input", () => memory.notes.set(card, input.value));
+  for (const old of [...memory.notes.keys()].slice(0, -NOTES)) memory.notes.delete(old);
+}
+
+// Follows the page as it is drawn; returns what ends that.
+function watch() {
+  const look = () => {
+    settle();
+    keepNote();
+  };
+  const observer = new MutationObserver(look);
+  observer.observe(document.body, { childList: true, subtree: true });
+  look();
+  return () => observer.disconnect();
+}
