@@ -78,14 +78,11 @@ def _heading(page: CasePage) -> str:
         if page.total
         else "nothing waits"
     )
-    return f'<div class="rl-desk"><h1>Adjudicate</h1><span class="rl-muted">{text}</span></div>'
+    return f'<div class="rl-cases"><h1>Adjudicate</h1><span class="rl-muted">{text}</span></div>'
 
 
 def _answers(case: Case, *, scale: ScaleView) -> None:
     card, pair_id = case.card, case.pair.pair_id
-    st.text_input(
-        "Note", key=_note(card), placeholder="Why (kept with the decision, and read by the graders)", max_chars=2000
-    )
     with st.container(key="adjudicate-grades", horizontal=True, gap="xsmall", vertical_alignment="bottom"):
         for grade in range(scale.max_grade + 1):
             st.button(
@@ -103,6 +100,14 @@ def _answers(case: Case, *, scale: ScaleView) -> None:
             )
         st.button("`s` Later", key=f"adjudicate.later.{card}", on_click=_later, args=(pair_id,), type="tertiary")
         st.button("`u` Undo", key="adjudicate.undo", on_click=_undo, type="tertiary")
+        st.text_input(
+            "Note",
+            key=_note(card),
+            placeholder="Why? The graders read it",
+            label_visibility="collapsed",
+            max_chars=2000,
+            width=230,
+        )
 
 
 def _not_allowed() -> None:

@@ -20,6 +20,7 @@ from db.models import Pair, PairState, Passage, Person, Query, Review, SpotCheck
 from db.queries.standing import standing_reviews
 from db.queries.workspace_values import get_value, lock_value, set_value
 
+_RAISED = (ReviewAction.GRADE, ReviewAction.FLAG)
 _SAID = (ReviewAction.GRADE, ReviewAction.ADJUDICATE, ReviewAction.FLAG)
 
 CASE = "case."
@@ -80,7 +81,7 @@ def _ordered(criterion: Criterion, person_id: int) -> sa.Subquery:
     waiting = _waiting(criterion)
     since = (
         sa.select(sa.func.max(Review.created_at))
-        .where(Review.pair_id == waiting.c.pair_id, Review.criterion == criterion, Review.action.in_(_SAID))
+        .where(Review.pair_id == waiting.c.pair_id, Review.criterion == criterion, Review.action.in_(_RAISED))
         .correlate(waiting)
         .scalar_subquery()
     )
