@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, fields
 from datetime import datetime
+from enum import StrEnum
 from typing import Any
 
 import numpy as np
@@ -40,7 +41,14 @@ Ids = NDArray[np.int64]
 
 _CHUNK = 20_000
 _NONE = -1
-_WORDS = ("split", "outcome", "source", "status", "kind")
+_WORDS: dict[str, tuple[str, ...]] = {
+    "split": tuple(Split),
+    "outcome": tuple(Outcome),
+    "source": tuple(LabelSource),
+    "status": tuple(SuggestionStatus),
+    "kind": tuple(ConfidenceKind),
+}
+"""Columns of words are kept as the word's place here, a byte each; −1 is none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,33 +154,31 @@ def read_signals(
     graders, at_desk = _graders(session, criterion, pair_id, only=only)
     graded = _ints(columns["review_id"])[order] != _NONE
     votes, relevant_votes = _votes(session, criterion, settings, pair_id, only=only)
-    split = np.array(columns["split"], dtype=np.str_)[order]
-    source = np.array(columns["source"], dtype=np.str_)[order]
-    outcome = np.array(columns["outcome"], dtype=np.str_)[order]
+    split, outcome = columns["split"][order], columns["outcome"][order]
     return Signals(
         pair_id=pair_id,
         query_id=_ints(columns["query_id"])[order],
-        people_only=np.isin(split, [str(one) for one in PEOPLE_ONLY]),
-        held_out=split == str(Split.HELD_OUT),
-        train=split == str(Split.TRAIN),
+        people_only=np.isin(split, [_code(one) for one in PEOPLE_ONLY]),
+        held_out=split == _code(Split.HELD_OUT),
+        train=split == _code(Split.TRAIN),
         pool_rank=columns["pool_rank"][order],
         live_rank=columns["live_rank"][order],
         score=columns["score"][order],
-        accepted=outcome == str(Outcome.ACCEPTED),
-        rejected=outcome == str(Outcome.REJECTED),
+        accepted=outcome == _code(Outcome.ACCEPTED),
+        rejected=outcome == _code(Outcome.REJECTED),
         certified=np.isin(pair_id, _listed(session, _certified(criterion), PairState.pair_id, only)),
         locked=np.isin(pair_id, _listed(session, locked_pairs(criterion), None, None)),
         flagged=_ints(columns["flagged"])[order] == 1,
-        adjudicated=source == str(LabelSource.ADJUDICATED),
+        adjudicated=columns["source"][order] == _code(LabelSource.ADJUDICATED),
         graders=np.where(graded, np.maximum(graders, 1), graders),
         at_desk=at_desk,
         standing=columns["standing"][order],
         suggestion_id=_ints(columns["suggestion_id"])[order],
         judge_id=_ints(columns["judge_id"])[order],
-        unreadable=np.array(columns["status"], dtype=np.str_)[order] == str(SuggestionStatus.UNREADABLE),
+        unreadable=columns["status"][order] == _code(SuggestionStatus.UNREADABLE),
         grade=columns["grade"][order],
         confidence=columns["confidence"][order],
-        token=np.array(columns["kind"], dtype=np.str_)[order] == str(ConfidenceKind.TOKEN),
+        token=columns["kind"][order] == _code(ConfidenceKind.TOKEN),
         since=columns["since"][order],
         votes=votes,
         relevant_votes=relevant_votes,
@@ -234,16 +240,25 @@ def _columns(
             CandidateHit, sa.and_(CandidateHit.pair_id == Pair.id, CandidateHit.system == system)
         )
     statements = [statement] if query_ids is None else [statement.where(Pair.query_id.in_(s)) for s in _some(query_ids)]
-    parts: list[list[NDArray[Any]]] = []
+    parts: dict[str, list[NDArray[Any]]] = {name: [] for name in named}
     for one in statements:
         for columns in _stream(session, one):
-            kinds = [np.str_ if name in _WORDS else np.float64 for name in named]
-            parts.append([np.array(column, dtype=kind) for column, kind in zip(columns, kinds, strict=True)])
-    joined: dict[str, NDArray[Any]] = {
-        name: np.concatenate([part[at] for part in parts]) if parts else np.zeros(0) for at, name in enumerate(named)
-    }
+            for name, column in zip(parts, columns, strict=True):
+                parts[name].append(_compact(name, column))
+    joined = {name: np.concatenate(parts.pop(name) or [np.zeros(0)]) for name in named}
     unknown = np.full(len(joined["pair_id"]), np.nan)
     return {"live_rank": unknown, "score": unknown, **joined}
+
+
+def _compact(name: str, column: Sequence[Any]) -> NDArray[Any]:
+    if name not in _WORDS:
+        return np.array(column, dtype=np.float64)  # NULL becomes NaN
+    codes: dict[str | None, int] = {word: code for code, word in enumerate(_WORDS[name])}
+    return np.array([codes.get(word, _NONE) for word in column], dtype=np.int8)
+
+
+def _code(word: StrEnum) -> int:
+    return list(type(word)).index(word)
 
 
 def _stream(session: Session, statement: sa.Executable) -> Any:
