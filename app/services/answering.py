@@ -15,6 +15,7 @@ from annotator.types import Criterion
 from app.bootstrap import Workspace
 from app.errors import Conflict, InputInvalid
 from app.services import serving
+from app.services.desk_memory import memory_of
 from app.services.desk_turns import in_turn
 from app.services.desk_views import Revealed
 from app.services.labels import check_grade
@@ -180,7 +181,7 @@ def _reveal(workspace: Workspace, session: Session, lease: Lease, review: Review
     lease.opened_at, lease.expires_at = now, now + timedelta(minutes=workspace.settings.review_minutes)
     leases.mark_seen(session, pair_ids=[lease.pair_id], criterion=lease.criterion, person_id=lease.person_id, now=now)
     session.flush()
-    return Revealed(serving.card_of(session, lease))
+    return Revealed(serving.card_of(workspace, session, lease))
 
 
 def undo(workspace: Workspace, *, person: str, criterion: Criterion = Criterion.RELEVANCE) -> UndoneView | None:
@@ -222,6 +223,7 @@ def _undo(workspace: Workspace, session: Session, *, person: str, criterion: Cri
     if not last.hidden_check:
         refresh_state(session, pair_id=last.pair_id, criterion=criterion, now=now)
         queue.put_back(session, pair_id=last.pair_id, criterion=criterion, now=now)
+    memory_of(workspace).forget_starts()
     _serve_again(workspace, session, last, now=now)
     query, title = session.execute(
         sa.select(Query.text, Passage.title)

@@ -1,19 +1,27 @@
-"""How far a person is, and what waits."""
+"""How far a person is, and what waits: numbers that cost little however much was done and waits."""
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
-from datetime import UTC
+from datetime import UTC, datetime
 
 import sqlalchemy as sa
+from sqlalchemy.orm import Session, aliased
 
 from annotator.types import Criterion
 from app.bootstrap import Workspace
+from app.services.desk_memory import Done, memory_of
 from app.services.views import ReviewProgress
 from db.enums import ReviewAction
 from db.models import Person, Review
 from db.queries import queue
-from db.queries.standing import GRADING, standing_answers
+from db.queries.standing import GRADING
+
+FRESH_S = 30.0
+"""Seconds for which the number of waiting pairs of a long queue is told without being counted again. Our choice."""
+RECOUNTED_S = 600.0
+"""Seconds after which a person's work is counted from the start again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,20 +39,81 @@ def list_waiting(workspace: Workspace, *, criterion: Criterion = Criterion.RELEV
         return [WaitingPair(*row) for row in queue.list_waiting(session, criterion=criterion)]
 
 
+def count_waiting(workspace: Workspace, session: Session, *, criterion: Criterion) -> int:
+    """How many pairs wait: exact up to `queue.COUNTED`, beyond that at most `FRESH_S` seconds old."""
+    few = queue.count_few(session, criterion=criterion)
+    if few is not None:
+        return few
+    memory, key = memory_of(workspace), (criterion, queue.active_version(session, criterion))
+    known = memory.number(key, younger_than=FRESH_S)
+    if known is None:
+        known = queue.count_waiting(session, criterion=criterion)
+        memory.remember_number(key, known)
+    return known
+
+
 def get_progress(workspace: Workspace, *, person: str, criterion: Criterion = Criterion.RELEVANCE) -> ReviewProgress:
     """How much of this person's work stands, how much of it is from today (UTC), and how much waits.
 
     A blind grade and what became of it after the reveal count once; hidden checks count like any other card.
     """
     with workspace.sessions.read() as session:
-        midnight = workspace.now().astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
-        mine = standing_answers(criterion).join(Person, Person.id == Review.person_id).where(Person.name == person)
-        count = sa.func.count()
-        graded = mine.where(Review.action.in_(GRADING), Review.revises_id.is_(None))
+        person_id = session.scalar(sa.select(Person.id).where(Person.name == person))
+        done = None if person_id is None else _done(workspace, session, person_id, criterion)
         return ReviewProgress(
             person=person,
-            graded=session.scalar(graded.with_only_columns(count)) or 0,
-            skipped=session.scalar(mine.where(Review.action == ReviewAction.SKIP).with_only_columns(count)) or 0,
-            graded_today=session.scalar(graded.where(Review.created_at >= midnight).with_only_columns(count)) or 0,
-            waiting=queue.count_waiting(session, criterion=criterion),
+            graded=0 if done is None else done.graded,
+            skipped=0 if done is None else done.skipped,
+            graded_today=0 if done is None else done.graded_today,
+            waiting=count_waiting(workspace, session, criterion=criterion),
+            flagged=0 if done is None else done.flagged,
         )
+
+
+def _done(workspace: Workspace, session: Session, person_id: int, criterion: Criterion) -> Done:
+    """The person's work, counted on from what this process counted before: reviews are only ever added."""
+    memory, key = memory_of(workspace), (person_id, criterion)
+    midnight = workspace.now().astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    with memory.lock:
+        done = memory.done.get(key)
+        if done is None or time.monotonic() - done.counted > RECOUNTED_S or midnight < done.midnight:
+            done = Done(last_id=0, last_at=None, midnight=midnight)
+        if midnight > done.midnight:
+            done.midnight, done.graded_today = midnight, 0
+        _count_on(session, done, person_id=person_id, criterion=criterion)
+        memory.done[key] = done
+        return Done(**{name: getattr(done, name) for name in Done.__slots__})
+
+
+def _count_on(session: Session, done: Done, *, person_id: int, criterion: Criterion) -> None:
+    undone = aliased(Review)
+    newer = sa.select(
+        Review.id,
+        Review.created_at,
+        Review.action,
+        Review.revises_id,
+        undone.action.label("undone_action"),
+        undone.revises_id.label("undone_revises"),
+        undone.created_at.label("undone_at"),
+        undone.person_id.label("undone_person"),
+    ).outerjoin(undone, undone.id == Review.undoes_id)
+    newer = newer.where(Review.person_id == person_id, Review.criterion == criterion, Review.id > done.last_id)
+    if done.last_at is not None:
+        newer = newer.where(Review.created_at >= done.last_at)
+    for row in session.execute(newer.order_by(Review.id)):
+        if row.action is not ReviewAction.UNDO:
+            _add(done, 1, row.action, row.revises_id, row.created_at)
+        elif row.undone_person == person_id:
+            _add(done, -1, row.undone_action, row.undone_revises, row.undone_at)
+        done.last_id = row.id
+        done.last_at = row.created_at if done.last_at is None else max(done.last_at, row.created_at)
+
+
+def _add(done: Done, number: int, action: ReviewAction, revises_id: int | None, at: datetime) -> None:
+    if action in GRADING and revises_id is None:
+        done.graded += number
+        done.graded_today += number if at >= done.midnight else 0
+    elif action is ReviewAction.SKIP:
+        done.skipped += number
+    elif action is ReviewAction.FLAG:
+        done.flagged += number

@@ -12,13 +12,15 @@ from annotator.types import Criterion, SuggestionStatus
 from app.bootstrap import Workspace
 from app.errors import Conflict
 from app.services.desk_choice import DEFAULT, DeskChoice
+from app.services.desk_memory import memory_of
+from app.services.desk_progress import count_waiting
 from app.services.desk_turns import Taken, in_turn
 from app.services.desk_views import CardReview
 from app.services.labels import concealed, pair_view
 from app.services.refusals import refuse_revoked_person
-from app.services.views import Card
-from db.enums import QueueCause, ReviewAction, Visibility
-from db.models import Lease, PairState, QueueEntry, Review, Suggestion
+from app.services.views import Card, PairView
+from db.enums import LabelSource, QueueCause, ReviewAction, Visibility
+from db.models import Lease, PairState, Person, QueueEntry, Review, Suggestion
 from db.queries import leases, queue
 from db.queries.audits import PEOPLE_ONLY, BlindPair, get_blind_pair
 from db.queries.desk_filters import filter_of
@@ -102,7 +104,7 @@ def _claim(
     if lease is None:
         return None
     lease.expires_at = now + timedelta(minutes=workspace.settings.review_minutes)
-    return card_of(session, lease, desk=desk)
+    return card_of(workspace, session, lease, desk=desk)
 
 
 def begin_turn(workspace: Workspace, session: Session, *, person: str, criterion: Criterion) -> int:
@@ -130,9 +132,9 @@ def _stays(session: Session, lease: Lease, *, pair_id: int | None, desk: DeskCho
         return False
     if pair_id is not None or revising or not desk.narrowed:
         return True
-    if desk.cause is QueueCause.DRAWN:
-        return drawn is not None
-    chosen = filter_of(session, desk, criterion=lease.criterion)
+    if desk.cause is QueueCause.DRAWN and drawn is not None:
+        return True
+    chosen = filter_of(desk, criterion=lease.criterion)
     return queue.is_within(session, criterion=lease.criterion, pair_id=lease.pair_id, chosen=chosen)
 
 
@@ -148,7 +150,7 @@ def _next(
             return hold(
                 workspace, session, pair_id=check, criterion=criterion, person_id=person_id, desk=desk, check=True
             )
-    found = _next_pair(session, person_id=person_id, criterion=criterion, now=now, desk=desk)
+    found = _next_pair(workspace, session, person_id=person_id, criterion=criterion, desk=desk)
     if found is None:
         return None
     lease = hold(workspace, session, pair_id=found, criterion=criterion, person_id=person_id, desk=desk)
@@ -158,21 +160,45 @@ def _next(
 
 
 def _next_pair(
-    session: Session, *, person_id: int, criterion: Criterion, now: datetime, desk: DeskChoice
+    workspace: Workspace, session: Session, *, person_id: int, criterion: Criterion, desk: DeskChoice
 ) -> int | None:
-    chosen = filter_of(session, desk, criterion=criterion)
+    now, chosen = workspace.now(), filter_of(desk, criterion=criterion)
     drawn_only = desk.cause is QueueCause.DRAWN
     drawn_too = drawn_only or not desk.narrowed
     found = None
     if drawn_too:
         found = queue.next_drawn(session, criterion=criterion, person_id=person_id, now=now, samples_only=drawn_only)
-    if found is None and not drawn_only:
-        found = queue.next_queued(session, criterion=criterion, person_id=person_id, now=now, chosen=chosen)
+    if found is None:
+        found = _next_queued(workspace, session, person_id=person_id, criterion=criterion, desk=desk, chosen=chosen)
     if found is None:
         found = queue.next_skipped(
             session, criterion=criterion, person_id=person_id, now=now, chosen=chosen, drawn=drawn_too
         )
     return found
+
+
+def _next_queued(
+    workspace: Workspace,
+    session: Session,
+    *,
+    person_id: int,
+    criterion: Criterion,
+    desk: DeskChoice,
+    chosen: queue.QueueFilter,
+) -> int | None:
+    """The next of the queue. Where many people are wanted for a pair, what one did alone stays there for the others:
+    how far that reaches from the first row on is remembered, and only looked through again when nothing else is left.
+    """
+    memory = memory_of(workspace)
+    key = (person_id, criterion, queue.active_version(session, criterion), desk)
+    for start in sorted({memory.starts.get(key, 0), 0}, reverse=True):
+        start, found = queue.next_queued(
+            session, criterion=criterion, person_id=person_id, now=workspace.now(), chosen=chosen, start=start
+        )
+        memory.remember_start(key, start)
+        if found is not None:
+            return found
+    return None
 
 
 def _by_hand(
@@ -270,7 +296,7 @@ def _is_readable(session: Session, suggestion_id: int | None) -> bool:
     return suggestion is not None and suggestion.status is SuggestionStatus.OK
 
 
-def card_of(session: Session, lease: Lease, *, desk: DeskChoice = DEFAULT) -> Card:
+def card_of(workspace: Workspace, session: Session, lease: Lease, *, desk: DeskChoice = DEFAULT) -> Card:
     """What the person who holds the lease is shown."""
     entry = queue.get_entry(session, criterion=lease.criterion, pair_id=lease.pair_id)
     drawn = get_blind_pair(session, pair_id=lease.pair_id, criterion=lease.criterion)
@@ -284,15 +310,15 @@ def card_of(session: Session, lease: Lease, *, desk: DeskChoice = DEFAULT) -> Ca
         pair, reviews = concealed(pair), ()
     elif revising:
         pair = replace(pair, concealed=False)
+    elif not alone:
+        pair = _without_people(pair, {person.name for _, person in _said_of(session, lease)})
     before = lease.hidden_check or drawn is not None or first
     return Card(
         card=lease.card,
         pair=pair,
         queue_reason=_why_here(lease, drawn, entry, first=first),
-        position=0
-        if entry is None or before
-        else getattr(entry, filter_of(session, desk, criterion=lease.criterion).column),
-        waiting=queue.count_waiting(session, criterion=lease.criterion),
+        position=0 if entry is None or before else getattr(entry, filter_of(desk, criterion=lease.criterion).column),
+        waiting=count_waiting(workspace, session, criterion=lease.criterion),
         expires_at=lease.expires_at,
         phase="revise" if revising else "grade",
         own_grade=None if own is None else own.grade,
@@ -303,8 +329,23 @@ def card_of(session: Session, lease: Lease, *, desk: DeskChoice = DEFAULT) -> Ca
     )
 
 
+def _without_people(pair: PairView, names: set[str]) -> PairView:
+    """The pair without what people said of it: where several are asked, each is to judge alone."""
+    by_people = pair.curated_source in (LabelSource.HUMAN, LabelSource.ADJUDICATED)
+    return replace(
+        pair,
+        history=tuple(entry for entry in pair.history if entry.who not in names),
+        curated_grade=None if by_people else pair.curated_grade,
+        curated_source=None if by_people else pair.curated_source,
+    )
+
+
+def _said_of(session: Session, lease: Lease) -> list[tuple[Review, Person]]:
+    return list_pair_reviews(session, pair_id=lease.pair_id, criterion=lease.criterion)
+
+
 def _reviews(session: Session, lease: Lease) -> tuple[CardReview, ...]:
-    rows = list_pair_reviews(session, pair_id=lease.pair_id, criterion=lease.criterion)
+    rows = _said_of(session, lease)
     undone = {review.undoes_id for review, _ in rows}
     shown = [
         (review, person)

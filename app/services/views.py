@@ -284,6 +284,7 @@ class ReviewProgress:
     skipped: int
     graded_today: int
     waiting: int
+    flagged: int = 0
 
 
 @dataclass(frozen=True, slots=True)

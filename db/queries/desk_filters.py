@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Protocol
 
 import sqlalchemy as sa
-from sqlalchemy.orm import Session
 
 from annotator.types import Criterion
 from db.enums import QueueCause
@@ -42,7 +41,7 @@ class Choice(Protocol):
     def by_proposal(self) -> bool: ...
 
 
-def filter_of(session: Session, choice: Choice, *, criterion: Criterion) -> QueueFilter:
+def filter_of(choice: Choice, *, criterion: Criterion) -> QueueFilter:
     """The order and the conditions that a choice means.
 
     Chosen by what was proposed, no pair comes that people judge blind: being found would tell.

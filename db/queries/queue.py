@@ -37,6 +37,7 @@ from db.queries.standing import GRADING
 __all__ = [
     "QueueFilter",
     "active_version",
+    "count_few",
     "count_waiting",
     "get_entry",
     "has_skipped",
@@ -51,7 +52,7 @@ __all__ = [
 ]
 
 COUNTED = 2_000
-"""Pairs of the queue that are counted one by one; of a longer queue the number is its kept one, see `count_waiting`."""
+"""Pairs of the queue that are counted for every card; a longer queue takes too long for that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,10 +68,25 @@ EVERYTHING = QueueFilter()
 
 def count_waiting(session: Session, *, criterion: Criterion) -> int:
     """How many pairs wait for a grade: samples, spot checks, those to judge first, and those of the served queue."""
+    queued = session.scalar(_open_entries(session, criterion).with_only_columns(sa.func.count())) or 0
+    return queued + _count_before(session, criterion)
+
+
+def count_few(session: Session, *, criterion: Criterion) -> int | None:
+    """The same number as long as the queue is short; None where more than `COUNTED` pairs of it wait."""
+    some = _open_entries(session, criterion).with_only_columns(QueueEntry.pair_id).limit(COUNTED + 1).subquery()
+    queued = session.scalar(sa.select(sa.func.count()).select_from(some)) or 0
+    return None if queued > COUNTED else queued + _count_before(session, criterion)
+
+
+def _count_before(session: Session, criterion: Criterion) -> int:
+    """Pairs that wait before the queue, without those that it counts too."""
     number = sa.func.count()
-    counted = [statement.with_only_columns(number) for statement, _, _ in _sources(criterion)]
-    counted.append(_queued(session, criterion).with_only_columns(number))
-    return sum(session.scalar(statement) or 0 for statement in counted)
+    waiting = [statement.with_only_columns(number) for statement, _, _ in _sources(criterion)]
+    first = waiting_first(criterion).with_only_columns(JudgeFirst.pair_id)
+    sampled = waiting_samples(criterion).with_only_columns(BatchPair.pair_id)
+    twice = _open_entries(session, criterion).where(QueueEntry.pair_id.in_(sa.union(first, sampled)))
+    return sum(session.scalar(one) or 0 for one in waiting) - (session.scalar(twice.with_only_columns(number)) or 0)
 
 
 def _queued(session: Session, criterion: Criterion) -> sa.Select[QueueEntry]:
@@ -170,22 +186,32 @@ def next_drawn(
 
 
 def next_queued(
-    session: Session, *, criterion: Criterion, person_id: int, now: datetime, chosen: QueueFilter = EVERYTHING
-) -> int | None:
-    """The first pair of the queue that has room for one more and that this person neither graded nor skipped."""
-    held = _others(QueueEntry.pair_id, criterion, person_id, now).with_only_columns(sa.func.count())
+    session: Session,
+    *,
+    criterion: Criterion,
+    person_id: int,
+    now: datetime,
+    chosen: QueueFilter = EVERYTHING,
+    start: int = 0,
+) -> tuple[int, int | None]:
+    """The first pair of the queue that has room for one more and that this person neither graded nor skipped.
+
+    Looked for after `start` in the chosen order; returned is also after which place this person has something to do.
+    """
+    place = getattr(QueueEntry, chosen.column)
     done = _did(QueueEntry.pair_id, criterion, person_id, (*GRADING, ReviewAction.SKIP, ReviewAction.FLAG))
-    statement = (
-        _open_entries(session, criterion)
-        .where(~done, QueueEntry.open > held.correlate(QueueEntry).scalar_subquery(), *chosen.conditions)
-        .with_only_columns(QueueEntry.pair_id)
-        .order_by(getattr(QueueEntry, chosen.column))
-        .limit(1)
-    )
-    found = session.scalar(statement.with_for_update(skip_locked=True, of=QueueEntry))
+    undone = _open_entries(session, criterion).where(~done, *chosen.conditions).order_by(place).limit(1)
+    first = session.scalar(undone.where(place > start).with_only_columns(place))
+    if first is None:
+        return start, None
+    held = _others(QueueEntry.pair_id, criterion, person_id, now).with_only_columns(sa.func.count())
+    free = undone.where(
+        place >= first, QueueEntry.open > held.correlate(QueueEntry).scalar_subquery()
+    ).with_only_columns(QueueEntry.pair_id)
+    found = session.scalar(free.with_for_update(skip_locked=True, of=QueueEntry))
     if found is None:  # what others were about to answer or to take a moment ago may have room for one more
-        found = session.scalar(statement.with_for_update(of=QueueEntry))
-    return found
+        found = session.scalar(free.with_for_update(of=QueueEntry))
+    return first - 1, found
 
 
 def next_skipped(
