@@ -54,7 +54,10 @@ def resampled_weights(seed: int = 0) -> Floats:
 
 
 def kappa_figure(first: Ints, second: Ints, questions: Ints, *, max_grade: int, weights: Floats) -> AgreementFigure:
-    """Cohen's κ with quadratic weights of two raters' grades of the same pairs, (n,) each."""
+    """Cohen's κ with quadratic weights of two raters' grades of the same pairs, (n,) each.
+
+    questions: that of each pair, (n,) whole numbers from 0 on, small enough to count up to.
+    """
     n, inverse, found = len(first), *_numbered(questions)
     if too_few(n, found):
         return AgreementFigure(n, found, True)
@@ -70,7 +73,7 @@ def alpha_figure(counts: Floats, questions: Ints, *, weights: Floats) -> Agreeme
     """Krippendorff's α for ordered grades of any number of raters.
 
     counts: how many raters gave each grade to each pair, (n, K + 1) float64; pairs with fewer than two do not count.
-    questions: that of each pair, (n,).
+    questions: as of `kappa_figure`.
     """
     sizes = counts.sum(axis=1)
     used = sizes >= 2
@@ -79,13 +82,14 @@ def alpha_figure(counts: Floats, questions: Ints, *, weights: Floats) -> Agreeme
     if too_few(n, found):
         return AgreementFigure(n, found, True)
     size = counts.shape[1]
-    kinds, often = np.unique(kept.astype(np.int64), axis=0, return_counts=True)
-    units = [[grade for grade, number in enumerate(kind) for _ in range(number)] for kind in kinds.tolist()]
+    codes = kept.astype(np.int64) @ (int(kept.max()) + 1) ** np.arange(size)  # pairs of the same grades, told alike
+    _, kinds, often = np.unique(codes, return_index=True, return_counts=True)
+    units = [np.repeat(np.arange(size), kept[kind].astype(np.int64)).tolist() for kind in kinds]
     value = krippendorff_alpha(units, max_grade=size - 1, level=Level.ORDINAL, weights=often.astype(np.float64))
     together = np.einsum("ni,nj->nij", kept, kept) - kept[:, :, None] * np.eye(size)
     together /= (sizes[used] - 1.0)[:, None, None]
-    tables = np.zeros((found, size, size))
-    np.add.at(tables, inverse, together)
+    cells = [np.bincount(inverse, weights=one, minlength=found) for one in together.reshape(n, size * size).T]
+    tables = np.stack(cells, axis=1).reshape(found, size, size)
     low, high = _bounds(value, tables, alphas, weights)
     return AgreementFigure(n, found, False, value, low, high)
 
@@ -125,8 +129,9 @@ def alphas(tables: Floats) -> Floats:
 
 
 def _numbered(questions: Ints) -> tuple[Ints, int]:
-    distinct, inverse = np.unique(questions, return_inverse=True)
-    return inverse.astype(np.int64), len(distinct)
+    """The questions numbered without gaps, and how many there are; without sorting them."""
+    there = np.bincount(questions) > 0
+    return (np.cumsum(there) - 1)[questions], int(there.sum())
 
 
 def _bounds(

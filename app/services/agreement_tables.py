@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import chain
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,8 +32,9 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 class Grades:
     """First blind grades in the order of the pairs and, within a pair, of the people; (n,) int64 each.
 
-    place: which of the pairs, from 0. at: seconds since 1970. pair_question: of each pair, (n_pairs,). judged: by judge
-    its grade of each pair, (n_pairs,), -1 where it gave none or where people's grades test retrievers. max_grade: K.
+    place, question: which of the pairs and questions, numbered from 0. at: seconds since 1970. pair_question: of each
+    pair, (n_pairs,). judged: by judge, its grade of each pair, (n_pairs,), -1 where it gave none or where people's
+    grades test retrievers. max_grade: K.
     """
 
     place: Ints
@@ -63,10 +65,12 @@ def lay_out(graded: Sequence[Sequence[int]], proposed: Sequence[Sequence[int]], 
 
     Grades off the scale, as of an older and longer one, are left out: no figure is defined for them.
     """
-    table = np.array([tuple(row) for row in graded], dtype=np.int64).reshape(-1, 6)
+    table = _table(graded, width=6)
     table = table[(table[:, 3] >= 0) & (table[:, 3] <= max_grade)]
+    table = table[np.lexsort((table[:, 1], table[:, 0]))]
     pairs, first, place = np.unique(table[:, 0], return_index=True, return_inverse=True)
-    said = np.array([tuple(row) for row in proposed], dtype=np.int64).reshape(-1, 3)
+    _, question = np.unique(table[:, 2], return_inverse=True)
+    said = _table(proposed, width=3)
     said = said[(said[:, 2] >= 0) & (said[:, 2] <= max_grade) & np.isin(said[:, 1], pairs)]
     held_out = table[first, 4] == 1
     judged = {}
@@ -80,10 +84,10 @@ def lay_out(graded: Sequence[Sequence[int]], proposed: Sequence[Sequence[int]], 
     return Grades(
         place.astype(np.int64),
         table[:, 1],
-        table[:, 2],
+        question.astype(np.int64),
         table[:, 3],
         table[:, 5],
-        table[first, 2],
+        question[first].astype(np.int64),
         judged,
         max_grade,
     )
@@ -191,6 +195,12 @@ def by_period(grades: Grades, counts: Floats, *, weights: Floats) -> tuple[str, 
             )
         )
     return name, found
+
+
+def _table(rows: Sequence[Sequence[int]], *, width: int) -> Ints:
+    """Rows of whole numbers as an array, (n, width) int64."""
+    flat = np.fromiter(chain.from_iterable(rows), dtype=np.int64, count=len(rows) * width)
+    return flat.reshape(-1, width)
 
 
 def _meetings(place: Ints) -> tuple[Ints, Ints]:

@@ -40,7 +40,7 @@ class JudgeRater:
 def list_first_blind_grades(
     session: Session, *, criterion: Criterion, newest: int
 ) -> Sequence[sa.Row[tuple[int, int, int, int, bool, int]]]:
-    """(pair_id, person_id, cluster_id, grade, held_out, at) of each person's first blind grade of each pair, by pair.
+    """(pair_id, person_id, cluster_id, grade, held_out, at) of each person's first blind grade of each pair.
 
     `at` is in seconds since 1970. Left out: grades that were taken back, those given after the same person had seen
     the proposal, what was kept or revised after the reveal, hidden checks, adjudications (who adjudicates has read the
@@ -48,47 +48,65 @@ def list_first_blind_grades(
     `newest` grades.
     """
     first = _first_blind(criterion).order_by(sa.desc("review_id")).limit(newest).subquery()
-    return session.execute(
-        sa.select(
-            Review.pair_id,
-            Review.person_id,
-            Query.cluster_id,
-            sa.cast(Review.grade, sa.Integer).label("grade"),
-            (QueryCluster.split == Split.HELD_OUT).label("held_out"),
-            sa.cast(sa.extract("epoch", Review.created_at), sa.Integer).label("at"),
+    return (
+        session.connection()
+        .execute(
+            sa.select(
+                Review.pair_id,
+                Review.person_id,
+                Query.cluster_id,
+                sa.cast(Review.grade, sa.Integer).label("grade"),
+                (QueryCluster.split == Split.HELD_OUT).label("held_out"),
+                sa.cast(sa.extract("epoch", Review.created_at), sa.Integer).label("at"),
+            )
+            .select_from(first)
+            .join(Review, Review.id == first.c.review_id)
+            .join(Pair, Pair.id == Review.pair_id)
+            .join(Query, Query.id == Pair.query_id)
+            .join(QueryCluster, QueryCluster.id == Query.cluster_id)
+            .where(Review.pair_id.not_in(locked_pairs(criterion)))
         )
-        .select_from(first)
-        .join(Review, Review.id == first.c.review_id)
-        .join(Pair, Pair.id == Review.pair_id)
-        .join(Query, Query.id == Pair.query_id)
-        .join(QueryCluster, QueryCluster.id == Query.cluster_id)
-        .where(Review.pair_id.not_in(locked_pairs(criterion)))
-        .order_by(Review.pair_id, Review.person_id)
-    ).all()
+        .all()
+    )
 
 
 def list_judge_grades(session: Session, *, criterion: Criterion, newest: int) -> Sequence[sa.Row[tuple[int, int, int]]]:
-    """(judge_id, pair_id, grade) of what judges said of those pairs, in the order in which they said it.
+    """(judge_id, pair_id, grade) of what judges said of pairs with a blind grade, in the order in which they said it.
 
-    The last row of a judge and pair is its latest readable grade. Revoked judges are left out.
+    The last row of a judge and pair is its latest readable grade. Revoked judges are left out. Pairs are those of the
+    `newest` blind grades, be they first ones or not: whoever lays both lists beside one another drops the others.
     """
-    first = _first_blind(criterion).order_by(sa.desc("review_id")).limit(newest).subquery()
-    graded = sa.select(first.c.pair_id).distinct().subquery()
-    return session.execute(
-        sa.select(
-            Suggestion.judge_id,
-            Suggestion.pair_id,
-            sa.cast(Suggestion.grade, sa.Integer).label("grade"),
-        )
-        .select_from(graded)
-        .join(Suggestion, Suggestion.pair_id == graded.c.pair_id)
+    newest_grades = (
+        sa.select(Review.pair_id)
         .where(
-            Suggestion.criterion == criterion,
-            Suggestion.grade.is_not(None),
-            Suggestion.judge_id.not_in(revoked_judges()),
+            Review.criterion == criterion,
+            Review.action == ReviewAction.GRADE,
+            Review.visibility == Visibility.BLIND,
         )
-        .order_by(Suggestion.id)
-    ).all()
+        .order_by(Review.id.desc())
+        .limit(newest)
+        .subquery()
+    )
+    graded = sa.select(newest_grades.c.pair_id).distinct().subquery()
+    return (
+        session.connection()
+        .execute(
+            sa.select(
+                Suggestion.judge_id,
+                Suggestion.pair_id,
+                sa.cast(Suggestion.grade, sa.Integer).label("grade"),
+            )
+            .select_from(graded)
+            .join(Suggestion, Suggestion.pair_id == graded.c.pair_id)
+            .where(
+                Suggestion.criterion == criterion,
+                Suggestion.grade.is_not(None),
+                Suggestion.judge_id.not_in(revoked_judges()),
+            )
+            .order_by(Suggestion.id)
+        )
+        .all()
+    )
 
 
 def list_person_raters(session: Session) -> dict[int, PersonRater]:

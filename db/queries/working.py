@@ -128,21 +128,53 @@ def count_against_adjudications(
         .group_by(given.c.pair_id, given.c.person_id)
         .subquery()
     )
-    return _hits(session, last, decided, relevant_from=relevant_from)
+    rows = session.execute(
+        sa.select(Review.person_id, *_hit_counts(decided.c.grade, relevant_from=relevant_from))
+        .join(last, last.c.id == Review.id)
+        .join(decided, decided.c.pair_id == Review.pair_id)
+        .where(decided.c.person_id != Review.person_id)
+        .group_by(Review.person_id)
+    )
+    return {row[0]: Hits(int(row[1]), int(row[2]), int(row[3])) for row in rows}
 
 
 def count_hidden_checks(
     session: Session, *, criterion: Criterion, relevant_from: int, before: datetime, person_id: int | None = None
 ) -> dict[int, Hits]:
     """How often each person's answer to a hidden check, given before a moment, was the adjudicated grade, by id."""
-    decided = _adjudicated(criterion)
-    checks = (
-        _grades(criterion, person_id)
-        .where(Review.hidden_check, Review.revises_id.is_(None), Review.created_at < before)
-        .with_only_columns(Review.id)
-        .subquery()
+    holds, later, undo = aliased(Review), aliased(Review), aliased(Review)
+    # Asked for each check by its pair: there are few checks, and a join may read every review for each adjudication.
+    newest = (
+        sa.select(later.id)
+        .where(
+            later.pair_id == Review.pair_id,
+            later.criterion == Review.criterion,
+            later.action == ReviewAction.ADJUDICATE,
+            ~sa.exists().where(undo.undoes_id == later.id),
+        )
+        .order_by(later.id.desc())
+        .limit(1)
+        .correlate(Review)
+        .scalar_subquery()
     )
-    return _hits(session, checks, decided, relevant_from=relevant_from)
+    statement = (
+        sa.select(Review.person_id, *_hit_counts(holds.grade, relevant_from=relevant_from))
+        .join(holds, holds.id == newest)
+        .where(
+            Review.criterion == criterion,
+            Review.action == ReviewAction.GRADE,
+            Review.hidden_check,
+            Review.revises_id.is_(None),
+            Review.created_at < before,
+            Review.source_id.is_(None),
+            _stands(),
+            holds.person_id != Review.person_id,
+        )
+        .group_by(Review.person_id)
+    )
+    if person_id is not None:
+        statement = statement.where(Review.person_id == person_id)
+    return {row[0]: Hits(int(row[1]), int(row[2]), int(row[3])) for row in session.execute(statement)}
 
 
 def list_flags(session: Session, *, criterion: Criterion, person_id: int, newest: int) -> list[RaisedFlag]:
@@ -243,18 +275,8 @@ def _adjudicated(criterion: Criterion) -> sa.Subquery:
     )
 
 
-def _hits(session: Session, graded: sa.Subquery, decided: sa.Subquery, *, relevant_from: int) -> dict[int, Hits]:
+def _hit_counts(decided: Any, *, relevant_from: int) -> tuple[sa.ColumnElement[int], ...]:
+    """How many rows there are, how many have the very grade decided on, and how many its side of the threshold."""
+    same_side = (Review.grade >= relevant_from) == (decided >= relevant_from)
     count = sa.func.count
-    rows = session.execute(
-        sa.select(
-            Review.person_id,
-            count(),
-            count().filter(Review.grade == decided.c.grade),
-            count().filter((Review.grade >= relevant_from) == (decided.c.grade >= relevant_from)),
-        )
-        .join(graded, graded.c.id == Review.id)
-        .join(decided, decided.c.pair_id == Review.pair_id)
-        .where(decided.c.person_id != Review.person_id)
-        .group_by(Review.person_id)
-    )
-    return {row[0]: Hits(int(row[1]), int(row[2]), int(row[3])) for row in rows}
+    return count(), count().filter(Review.grade == decided), count().filter(same_side)
