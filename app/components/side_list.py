@@ -79,7 +79,7 @@ def list_html(
 
 def _counted(side: Sequence[SidePair]) -> str:
     waiting = sum(pair.state == "open" for pair in side)
-    return f"{counted(len(side), 'passage')}, {waiting:,} to be graded"
+    return f"{counted(len(side), 'passage')}, {waiting:,} not graded by people"
 
 
 def _row(pair: SidePair, scale: ScaleView, *, text: str | None = None, picks: bool = False) -> str:

@@ -29,12 +29,12 @@ def draw() -> None:
 @st.fragment
 def desk() -> None:
     scale = reviewing.get_scale(state.get_workspace())
+    st.html(notice_html(state.take_notice(presses.SCREEN)))
     with told():
         if state.get_list() is None:
             _one_card(scale)
         else:
             _whole_query(scale)
-    st.html(notice_html(state.take_notice(presses.SCREEN)))
     minutes = state.get_workspace().settings.review_minutes
     keys.listen(
         widget="review.keys",

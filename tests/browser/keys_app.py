@@ -1,4 +1,4 @@
-"""A desk of numbered cards without a database, to see what the key handler sends."""
+"""A desk of numbered cards without a database, to see what keys send; `?reveals=1` shows each card twice."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from app import state
 from app.components import keys
 
 ONCE = "st-key-once"
+REVEALS = "reveals" in st.query_params
 
 
 def log() -> list[str]:
@@ -17,28 +18,67 @@ def log() -> list[str]:
     return entries
 
 
+def shown() -> tuple[str, str]:
+    """The card's id and its phase: with reveals, the even ones are the blind grades and the odd ones what follows."""
+    number = sum(entry.startswith("graded") for entry in log())
+    if REVEALS:
+        return f"card-{number // 2}{'-revealed' if number % 2 else ''}", "revise" if number % 2 else "grade"
+    return f"card-{number}", "grade"
+
+
 def answer(card: str, key: str) -> None:
-    shown = f"card-{sum(entry.startswith('graded') for entry in log())}"
-    log().append(f"{'graded' if card == shown else 'refused'} {card} {key}")
+    log().append(f"{'graded' if card == shown()[0] else 'refused'} {card} {key}")
 
 
 def pressed(press: keys.Press) -> None:
+    late = press.turn != state.get_turn()
     state.next_turn()
-    if press.key == keys.UNDO:
+    if late:
+        log().append(f"late {press.card} {press.key}")
+    elif press.key == keys.UNDO:
         log().append("undo")
+    elif press.key == keys.FLAG:
+        log().append(f"graded {press.card} flag: {press.note}")
+    elif keys.pair_of(press.card) is not None:
+        log().append(f"row {press.card} {press.key}")
+    elif press.card == keys.PICKED:
+        log().append(f"picked {','.join(map(str, press.pairs))} {press.key}")
     else:
         answer(press.card, press.key)
 
 
+def alive(card: str) -> None:
+    log().append(f"alive {card}")
+
+
 @st.fragment
 def desk() -> None:
-    card = f"card-{sum(entry.startswith('graded') for entry in log())}"
+    card, phase = shown()
     time.sleep(0.03)  # a service takes its time
-    st.html(f'<p data-card="{card}" data-turn="{state.get_turn()}">{card}</p>')
+    rows = "".join(
+        f'<li data-target="pair:{number}" data-open="yes" tabindex="-1"><input type="checkbox" data-pick>row</li>'
+        for number in (1, 2, 3)
+    )
+    mode = "several" if "several" in st.query_params else "card"
+    text = "<br>".join(["long"] * 60 + ["<mark>evidence</mark>"] + ["long"] * 60)
+    st.html(
+        f'<div data-card="{card}" data-turn="{state.get_turn()}" data-phase="{phase}" data-mode="{mode}">{card}'
+        f'<div data-read tabindex="0" style="height:80px;overflow:auto">{text}</div><ol>{rows}</ol></div>'
+    )
+    st.html(f'<input data-note="{card}" data-ask-flag="?" data-ask-note="!"><button data-press="1">one</button>')
     with st.container(key="once"):
         st.button("grade", key=f"keys.{card}", on_click=answer, args=(card, "button"))
-    st.text_input("note", key="keys.note")
-    keys.listen(widget="keys.keys", max_grade=3, once=ONCE, on_press=pressed)
+    with st.container(key="review-search"):
+        st.text_input("note", key="keys.note")
+    keys.listen(
+        widget="keys.keys",
+        max_grade=3,
+        once=ONCE,
+        on_press=pressed,
+        on_alive=alive,
+        renew_seconds=1 if "renews" in st.query_params else 10**6,
+        idle_seconds=3,
+    )
     st.code("\n".join(log()) or "nothing")
 
 

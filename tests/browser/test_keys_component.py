@@ -45,20 +45,32 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @pytest.fixture
-def page(address: str, browser: Any) -> Iterator[Any]:
-    """A fresh browser page on the desk, its handler ready."""
-    opened = browser.new_page()
-    opened.goto(address)
-    opened.wait_for_selector("[data-card]")
-    opened.wait_for_timeout(1500)
-    yield opened
-    opened.close()
+def open_page(address: str, browser: Any) -> Iterator[Any]:
+    """Opens fresh browser pages on the desk, their handlers ready."""
+    pages = []
+
+    def open_with(query: str = "") -> Any:
+        opened = browser.new_page()
+        pages.append(opened)
+        opened.goto(address + query)
+        opened.wait_for_selector("[data-settled=yes]")  # the handler has looked at the card
+        return opened
+
+    yield open_with
+    for opened in pages:
+        opened.close()
+
+
+@pytest.fixture
+def page(open_page: Any) -> Any:
+    """A fresh browser page on the desk."""
+    return open_page()
 
 
 def log_of(page, *, at_least: int = 1) -> list[str]:
     """What the server dealt with: waits for that many entries, then until it has gone quiet."""
     page.wait_for_function(
-        "n => { const log = document.querySelector('code').innerText.trim();"
+        "n => { const log = (document.querySelector('code')?.innerText ?? 'nothing').trim();"
         " return n === 0 || (log !== 'nothing' && log.split('\\n').length >= n) }",
         arg=at_least,
     )
@@ -69,7 +81,7 @@ def log_of(page, *, at_least: int = 1) -> list[str]:
     return [] if now.strip() == "nothing" else now.strip().splitlines()
 
 
-@pytest.mark.parametrize("gap", [20, 80, 400])
+@pytest.mark.parametrize("gap", [20, 80, 200])
 def test_however_fast_the_keys_come_each_card_is_graded_once_and_in_order(page, gap: int) -> None:
     """A press that slips to the next card is a wrong label that nobody sees."""
     for number in range(10):
@@ -111,3 +123,97 @@ def test_a_double_click_grades_one_card(page) -> None:
     """The second click falls where the next card's button stands."""
     page.get_by_role("button", name="grade").dblclick()
     assert log_of(page) == ["graded card-0 button"]
+
+
+def test_a_key_that_falls_into_a_reveal_does_not_revise(open_page) -> None:
+    """A hand that is already on its way to the next card would overwrite a blind grade unseen."""
+    page = open_page("?reveals=1")
+    page.keyboard.press("1")
+    page.wait_for_selector('[data-phase="revise"]')
+    page.keyboard.press("3")
+    assert log_of(page) == ["graded card-0 1"]
+    page.keyboard.press("Enter")
+    assert log_of(page, at_least=2)[1:] == ["graded card-0-revealed keep"]
+    page.keyboard.press("Enter")  # nothing is revealed now, so Enter means nothing
+    page.keyboard.press("2")
+    assert log_of(page, at_least=3)[2:] == ["graded card-1 2"]
+    page.keyboard.press("Space")
+    assert log_of(page, at_least=4)[3:] == ["graded card-1-revealed keep"]
+
+
+def test_arrows_choose_the_row_that_a_grade_goes_to(page) -> None:
+    """A grade meant for a row of the list must not fall on the card beside it, nor the other way round."""
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("3")
+    assert log_of(page) == ["row pair:2 3"]
+    assert page.evaluate("() => document.activeElement.dataset.target") == "pair:2"  # still open, so it stays there
+    page.keyboard.press("Escape")
+    page.keyboard.press("0")
+    assert log_of(page, at_least=2) == ["row pair:2 3", "graded card-0 0"]
+
+
+def test_picked_rows_are_graded_at_once_and_only_they(open_page) -> None:
+    """One key for many is only safe if it is clear which many."""
+    page = open_page("?several=1")
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("Space")
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("Space")
+    page.keyboard.press("2")
+    assert log_of(page) == ["picked 1,3 2"]
+
+
+def test_a_flag_needs_a_note_and_a_note_types_no_grade(page) -> None:
+    """A flag without a word helps nobody; a 3 in a note is no grade."""
+    page.keyboard.press("f")
+    page.keyboard.press("Enter")
+    page.keyboard.press("f")
+    page.keyboard.type("see page 3, u?")
+    page.keyboard.press("Enter")
+    assert log_of(page) == ["graded card-0 flag: see page 3, u?"]
+
+
+def test_a_note_outlives_a_press_that_leaves_the_card(page) -> None:
+    """Words that are gone after an undo are not typed twice."""
+    page.keyboard.press("n")
+    page.keyboard.type("unsure")
+    page.keyboard.press("Escape")
+    page.keyboard.press("u")
+    assert log_of(page) == ["undo"]
+    assert page.evaluate("() => document.querySelector('[data-note]').value") == "unsure"
+
+
+def test_one_hand_is_enough(page) -> None:
+    """The key left of 1 is a 0 on every keyboard, z undoes and the search needs no mouse."""
+    page.keyboard.press("Backquote")
+    assert log_of(page) == ["graded card-0 0"]
+    page.keyboard.press("z")
+    assert log_of(page, at_least=2)[1:] == ["undo"]
+    page.keyboard.press("/")
+    assert page.evaluate("() => document.activeElement.tagName") == "INPUT"
+    page.keyboard.press("Escape")
+    page.keyboard.press("1")
+    assert log_of(page, at_least=3)[2:] == ["graded card-1 1"]
+
+
+def test_a_long_passage_opens_at_its_evidence(page) -> None:
+    """Evidence that has to be looked for costs more time than the grade."""
+    seen = page.evaluate(
+        "() => { const text = document.querySelector('[data-read]').getBoundingClientRect();"
+        " const mark = document.querySelector('mark').getBoundingClientRect();"
+        " return mark.top >= text.top && mark.bottom <= text.bottom }"
+    )
+    assert seen
+
+
+def test_a_card_is_held_while_somebody_works_on_it_and_not_for_ever(open_page) -> None:
+    """A lease that runs out under a reader loses their work; one that never does starves everybody else."""
+    page = open_page("?renews=1")
+    page.mouse.move(100, 100)
+    assert log_of(page)[0] == "alive card-0"
+    page.wait_for_timeout(4000)  # longer than somebody may be idle
+    before = len(log_of(page))
+    page.wait_for_timeout(2500)
+    assert len(log_of(page)) == before

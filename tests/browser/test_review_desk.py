@@ -1,0 +1,154 @@
+"""A reviewer's day in a real browser: thirty cards by keyboard alone, and two people who never meet on one pair."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from app.bootstrap import Workspace
+from app.services import labels, reviewing
+from app.services.views import HistoryEntry
+
+ADA = "Ada"
+Open = Callable[[], Any]
+_CARD = "() => { const d = document.querySelector('[data-card]')?.dataset; return d && `${d.card} ${d.turn}` }"
+
+
+@pytest.fixture
+def review(desk: Open) -> Callable[..., Any]:
+    """Opens the review screen for a person, once keys count."""
+
+    def open_review(person: str = ADA, *, query: str = "") -> Any:
+        opened = desk()
+        opened.open(f"review?person={person}{query}")
+        opened.page.wait_for_selector("[data-settled=yes]")
+        return opened
+
+    return open_review
+
+
+def card_on(desk: Any) -> str:
+    return str(desk.page.evaluate("() => document.querySelector('[data-card]').dataset.card"))
+
+
+def phase_of(desk: Any) -> str:
+    return str(desk.page.evaluate("() => document.querySelector('[data-card]').dataset.phase"))
+
+
+def press(desk: Any, key: str) -> None:
+    """Presses a key and waits until the server has dealt with it and the screen shows that."""
+    before = desk.page.evaluate(_CARD)
+    desk.page.keyboard.press(key)
+    desk.page.wait_for_function(
+        f"before => {{ const now = ({_CARD})(); return now && now !== before"
+        " && document.querySelector('[data-card]').dataset.settled === 'yes' }",
+        arg=before,
+    )
+
+
+def pair_on(workspace: Workspace, desk: Any, *, person: str = ADA) -> int:
+    """The pair of the card on screen, which is the one the server holds open for this person."""
+    card = reviewing.claim(workspace, person=person)
+    assert card is not None
+    assert card.card == card_on(desk)
+    return card.pair.pair_id
+
+
+def said_of(workspace: Workspace, pair_id: int) -> list[str]:
+    """What people did with a pair, oldest first."""
+    entries: tuple[HistoryEntry, ...] = labels.get_pair(workspace, pair_id=pair_id).history
+    return [entry.what for entry in entries if entry.who == ADA]
+
+
+def test_thirty_cards_by_keyboard_alone(application: Any, review: Callable[..., Any]) -> None:
+    """Whoever has to reach for the mouse at every tenth card grades half as many."""
+    workspace, ada = application.workspace, review()
+    done: list[tuple[int, int]] = []
+    for number in range(30):
+        pair_id = pair_on(workspace, ada)
+        press(ada, str(number % 4))
+        done.append((pair_id, number % 4))
+    assert len({pair_id for pair_id, _ in done}) == 30
+    assert reviewing.get_progress(workspace, person=ADA).graded == 30
+    for pair_id, grade in done:
+        assert labels.get_pair(workspace, pair_id=pair_id).curated_grade == grade
+
+    for pair_id, _ in reversed(done[-3:]):  # three steps back, one after the other
+        press(ada, "u")
+        assert pair_on(workspace, ada) == pair_id
+    assert reviewing.get_progress(workspace, person=ADA).graded == 27
+
+    skipped = pair_on(workspace, ada)
+    press(ada, "s")
+    assert pair_on(workspace, ada) != skipped
+
+    flagged = pair_on(workspace, ada)
+    ada.page.keyboard.press("f")
+    ada.page.keyboard.type("3 words missing")
+    before = card_on(ada)
+    ada.page.keyboard.press("Enter")
+    ada.page.wait_for_function("b => document.querySelector('[data-card]').dataset.card !== b", arg=before)
+    ada.page.wait_for_selector("[data-settled=yes]")
+    assert said_of(workspace, flagged)[-1] == "flag"
+
+    ada.page.keyboard.press("/")
+    ada.page.keyboard.press("Escape")
+    press(ada, "l")
+    assert phase_of(ada) == "list"
+    press(ada, "l")
+    press(ada, "a")
+    assert ada.page.locator(".rl-around").count() == 2
+
+
+def test_blind_first_reveals_then_keeps_or_revises(application: Any, review: Callable[..., Any]) -> None:
+    """A key meant for the next card must not revise the one that was just revealed."""
+    workspace, ada = application.workspace, review()
+    ada.page.locator("label", has_text="Blind first").click()
+    press(ada, "s")
+    pair_id = pair_shown(ada)
+    assert "Judged blind" in ada.text()
+    press(ada, "1")
+    assert phase_of(ada) == "revise"
+    press_after_reading(ada, "Enter")
+    assert phase_of(ada) == "grade"
+    assert said_of(workspace, pair_id)[0] == "graded 1 (blind)"
+    assert labels.get_pair(workspace, pair_id=pair_id).curated_grade == 1
+
+    pair_id = pair_shown(ada)
+    press(ada, "0")
+    press_after_reading(ada, "3")
+    said = said_of(workspace, pair_id)
+    assert said[0] == "graded 0 (blind)"
+    assert len(said) == 2
+    assert labels.get_pair(workspace, pair_id=pair_id).curated_grade == 3
+
+
+def pair_shown(desk: Any) -> int:
+    found = desk.page.evaluate("() => document.querySelector('.rl-foot a').innerText")
+    return int(str(found).removeprefix("Pair "))
+
+
+def press_after_reading(desk: Any, key: str) -> None:
+    desk.page.wait_for_timeout(300)  # nobody reads faster, and the desk counts no key before
+    press(desk, key)
+
+
+def test_two_people_never_see_the_same_pair(application: Any, review: Callable[..., Any]) -> None:
+    """Two people on one pair is half of the work thrown away."""
+    workspace, ada, bo = application.workspace, review(), review("Bo")
+    seen: dict[str, list[int]] = {ADA: [], "Bo": []}
+    for number in range(8):
+        for name, desk in ((ADA, ada), ("Bo", bo)):
+            seen[name].append(pair_on(workspace, desk, person=name))
+        assert seen[ADA][-1] != seen["Bo"][-1]
+        before = [desk.page.evaluate(_CARD) for desk in (ada, bo)]
+        for desk in (ada, bo):  # at once, not one after the other
+            desk.page.keyboard.press(str(number % 4))
+        for desk, was in zip((ada, bo), before, strict=True):
+            desk.page.wait_for_function(f"was => {{ const now = ({_CARD})(); return now && now !== was }}", arg=was)
+            desk.page.wait_for_selector("[data-settled=yes]")
+    assert not set(seen[ADA]) & set(seen["Bo"])
+    assert reviewing.get_progress(workspace, person=ADA).graded == 8
+    assert reviewing.get_progress(workspace, person="Bo").graded == 8
