@@ -40,15 +40,15 @@ def list_waiting(workspace: Workspace, *, criterion: Criterion = Criterion.RELEV
 
 
 def count_waiting(workspace: Workspace, session: Session, *, criterion: Criterion) -> int:
-    """How many pairs wait: exact up to `queue.COUNTED`, beyond that at most `FRESH_S` seconds old."""
-    few = queue.count_few(session, criterion=criterion)
-    if few is not None:
-        return few
+    """How many pairs wait: exact for a short queue, of a long one at most `FRESH_S` seconds old."""
     memory, key = memory_of(workspace), (criterion, queue.active_version(session, criterion))
     known = memory.number(key, younger_than=FRESH_S)
     if known is None:
+        known = queue.count_few(session, criterion=criterion)
+    if known is None:
         known = queue.count_waiting(session, criterion=criterion)
-        memory.remember_number(key, known)
+        if known > 2 * queue.COUNTED:
+            memory.remember_number(key, known)
     return known
 
 

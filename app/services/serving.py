@@ -117,6 +117,7 @@ def begin_turn(workspace: Workspace, session: Session, *, person: str, criterion
     person_id = person_named(session, person, now=workspace.now()).id
     take_turn(session, person_id)
     refuse_revoked_person(session, person_id)
+    queue.hold_version(session, criterion=criterion)
     return person_id
 
 

@@ -6,6 +6,7 @@ A batch is open until its certificates are stored, be they issued or refused.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import sqlalchemy as sa
@@ -53,6 +54,7 @@ def is_suspended() -> sa.ColumnElement[bool]:
     )
 
 
+@cache
 def locked_pairs(criterion: Criterion) -> sa.Select[int]:
     """Ids of the pairs in the samples of open batches: until the certificate is issued or refused, nothing is shown of
     what was proposed for them, and what people say of them feeds nothing else.
@@ -64,6 +66,7 @@ def locked_pairs(criterion: Criterion) -> sa.Select[int]:
     )
 
 
+@cache
 def open_batch_pairs(criterion: Criterion) -> sa.Select[int]:
     """Ids of all pairs of open batches, sampled or not: their suggestions are frozen."""
     return (
@@ -73,6 +76,7 @@ def open_batch_pairs(criterion: Criterion) -> sa.Select[int]:
     )
 
 
+@cache
 def audit_answers(criterion: Criterion) -> sa.Select[Review]:
     """Reviews that can answer an audit: blind, graded at the review desk by somebody who is not revoked, and not taken
     back before the proposal was shown. Taken back after it, they count: else everybody could mend their sample.
@@ -95,6 +99,7 @@ def audit_answers(criterion: Criterion) -> sa.Select[Review]:
     )
 
 
+@cache
 def spot_answers(criterion: Criterion) -> sa.Select[Review]:
     """Reviews that can answer a spot check, to be used beside `SpotCheck`: blind grades of the review desk, given since
     it was drawn, taken back or not. The first of a pair counts for good: after it the proposal may be read.
@@ -110,6 +115,7 @@ def spot_answers(criterion: Criterion) -> sa.Select[Review]:
     )
 
 
+@cache
 def waiting_samples(criterion: Criterion) -> sa.Select[BatchPair]:
     """Sampled pairs of open batches that nobody has answered."""
     answered = audit_answers(criterion).where(Review.pair_id == BatchPair.pair_id).exists()
@@ -120,32 +126,45 @@ def waiting_samples(criterion: Criterion) -> sa.Select[BatchPair]:
     )
 
 
+@cache
 def waiting_spot_checks(criterion: Criterion) -> sa.Select[SpotCheck]:
-    """Spot checks of certificates in force that nobody ever answered, of pairs still accepted under them."""
+    """Spot checks of certificates in force that nobody ever answered, of pairs still accepted under them.
+
+    Looked for from the spot checks on, which are few, and never from the pairs: a card waits for the answer.
+    """
     touched = (
         standing_reviews(criterion).where(Review.pair_id == SpotCheck.pair_id, Review.action.in_(GRADING)).exists()
     )
-    return (
-        sa.select(SpotCheck)
-        .join(Certificate, Certificate.id == SpotCheck.certificate_id)
-        .join(PairState, sa.and_(PairState.pair_id == SpotCheck.pair_id, PairState.criterion == Certificate.criterion))
-        .join(Decision, Decision.id == PairState.decision_id)
-        .where(
-            Certificate.criterion == criterion,
-            ~is_suspended(),
-            ~touched,
-            ~spot_answers(criterion).correlate(SpotCheck).exists(),
-            PairState.outcome == Outcome.ACCEPTED,
-            Decision.certificate_id == Certificate.id,
-        )
+    accepted = sa.exists().where(
+        PairState.pair_id == SpotCheck.pair_id,
+        PairState.criterion == criterion,
+        PairState.outcome == Outcome.ACCEPTED,
+        Decision.id == PairState.decision_id,
+        Decision.certificate_id == SpotCheck.certificate_id,
+    )
+    in_force = sa.select(Certificate.id).where(Certificate.criterion == criterion, ~is_suspended())
+    return sa.select(SpotCheck).where(
+        SpotCheck.certificate_id.in_(in_force),
+        ~touched,
+        ~spot_answers(criterion).correlate(SpotCheck).exists(),
+        accepted.correlate(SpotCheck),
     )
 
 
-def is_concealed(criterion: Criterion) -> sa.ColumnElement[bool]:
-    """Whether people judge the pair blind, to be used beside `Pair` and its `QueryCluster`: nothing that was proposed
-    for it may be shown, and no list may be narrowed by it.
+def is_concealed(
+    criterion: Criterion,
+    *,
+    pair_id: sa.ColumnElement[int] | None = None,
+    split: sa.ColumnElement[Split | None] | None = None,
+) -> sa.ColumnElement[bool]:
+    """Whether people judge the pair blind, to be used beside `Pair` and its `QueryCluster`, or beside columns that hold
+    the pair's id and its query's split: nothing that was proposed for it may be shown, and no list narrowed by it.
     """
-    return sa.or_(QueryCluster.split.in_(PEOPLE_ONLY), is_drawn(Pair.id, criterion))
+    of_split = QueryCluster.split.expression if split is None else split
+    return sa.or_(
+        of_split.is_not(None) & of_split.in_(PEOPLE_ONLY),
+        is_drawn(Pair.id if pair_id is None else pair_id, criterion),
+    )
 
 
 def is_drawn(pair_id: Any, criterion: Criterion) -> sa.ColumnElement[bool]:
@@ -153,7 +172,7 @@ def is_drawn(pair_id: Any, criterion: Criterion) -> sa.ColumnElement[bool]:
 
     Asked of one row at a time, by the pair's own index: the samples of a large workspace are never listed for it.
     """
-    around = pair_id.class_
+    around = pair_id.class_ if hasattr(pair_id, "class_") else pair_id.table
     sampled = locked_pairs(criterion).where(BatchPair.pair_id == pair_id).correlate(around)
     checked = waiting_spot_checks(criterion).where(SpotCheck.pair_id == pair_id).correlate(around)
     return sa.or_(sampled.exists(), checked.exists())
@@ -169,23 +188,20 @@ class BlindPair:
 
 def get_blind_pair(session: Session, *, pair_id: int, criterion: Criterion) -> BlindPair | None:
     """Whether the pair is in an open sample or a spot check that waits; None when it is in neither."""
-    sampled = session.scalar(
-        sa.select(BatchPair.batch_id)
-        .join(Batch, Batch.id == BatchPair.batch_id)
-        .where(
-            BatchPair.pair_id == pair_id,
-            Batch.criterion == criterion,
-            BatchPair.audit_position.is_not(None),
-            is_open(),
-        )
-        .limit(1)
-    )
-    if sampled is not None:
-        return BlindPair(sampled, None)
-    check = session.scalar(
-        waiting_spot_checks(criterion)
-        .where(SpotCheck.pair_id == pair_id)
-        .with_only_columns(SpotCheck.certificate_id)
-        .limit(1)
-    )
+    sampled, checking = _blind_statements(criterion)
+    batch_id = session.scalar(sampled, {"pair": pair_id})
+    if batch_id is not None:
+        return BlindPair(batch_id, None)
+    check = session.scalar(checking, {"pair": pair_id})
     return None if check is None else BlindPair(None, check)
+
+
+@cache
+def _blind_statements(criterion: Criterion) -> tuple[sa.Select[int], sa.Select[int]]:
+    """The open batch whose sample the pair :pair is in, and the certificate that it is a waiting spot check of."""
+    sampled = locked_pairs(criterion).where(BatchPair.pair_id == sa.bindparam("pair"))
+    checking = waiting_spot_checks(criterion).where(SpotCheck.pair_id == sa.bindparam("pair"))
+    return (
+        sampled.with_only_columns(BatchPair.batch_id).limit(1),
+        checking.with_only_columns(SpotCheck.certificate_id).limit(1),
+    )

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
 from typing import Any
 
 import sqlalchemy as sa
@@ -33,6 +34,7 @@ class TopPair:
         return min(rank for rank, _ in self.hits.values())
 
 
+@cache
 def waiting_first(criterion: Criterion) -> sa.Select[JudgeFirst]:
     """The pairs that are to be judged first and wait."""
     return (
@@ -103,8 +105,12 @@ def count_first(session: Session, *, evaluation_id: int) -> tuple[int, int]:
 
 def is_first(session: Session, *, pair_id: int, criterion: Criterion) -> bool:
     """Whether the pair waits among those to be judged first."""
-    waiting = waiting_first(criterion).where(JudgeFirst.pair_id == pair_id)
-    return session.scalar(sa.select(waiting.exists())) or False
+    return session.scalar(_asks_first(criterion), {"pair": pair_id}) or False
+
+
+@cache
+def _asks_first(criterion: Criterion) -> sa.Select[bool]:
+    return sa.select(waiting_first(criterion).where(JudgeFirst.pair_id == sa.bindparam("pair")).exists())
 
 
 def _chunks(ids: Sequence[Any]) -> Iterator[Sequence[Any]]:

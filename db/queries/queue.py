@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
 from typing import Any
 
 import sqlalchemy as sa
@@ -28,6 +29,7 @@ from db.models import (
     Review,
     SeenPair,
     SpotCheck,
+    WorkspaceValue,
 )
 from db.queries.audits import waiting_samples, waiting_spot_checks
 from db.queries.judge_first import waiting_first
@@ -40,7 +42,7 @@ __all__ = [
     "count_few",
     "count_waiting",
     "get_entry",
-    "has_skipped",
+    "hold_version",
     "is_within",
     "list_waiting",
     "next_drawn",
@@ -51,7 +53,7 @@ __all__ = [
     "still_waits",
 ]
 
-COUNTED = 2_000
+COUNTED = 500
 """Pairs of the queue that are counted for every card; a longer queue takes too long for that."""
 
 
@@ -64,6 +66,13 @@ class QueueFilter:
 
 
 EVERYTHING = QueueFilter()
+
+
+def hold_version(session: Session, *, criterion: Criterion) -> None:
+    """Reads which version is served once for the whole transaction, which then asks for it very often."""
+    session.info["queue value"] = session.get(
+        WorkspaceValue, f"queue:{criterion}"
+    )  # the session forgets what none holds
 
 
 def count_waiting(session: Session, *, criterion: Criterion) -> int:
@@ -97,10 +106,16 @@ def _queued(session: Session, criterion: Criterion) -> sa.Select[QueueEntry]:
 
 
 def _open_entries(session: Session, criterion: Criterion) -> sa.Select[QueueEntry]:
+    return _entries(criterion).params(version=active_version(session, criterion))
+
+
+@cache
+def _entries(criterion: Criterion) -> sa.Select[QueueEntry]:
+    """Rows of the version :version of the queue that want somebody."""
     return sa.select(QueueEntry).where(
         QueueEntry.criterion == criterion,
-        QueueEntry.version == active_version(session, criterion),
-        QueueEntry.open > 0,
+        QueueEntry.version == sa.bindparam("version"),
+        sa.text("queue_entry.open > 0"),
     )
 
 
@@ -120,6 +135,7 @@ def list_waiting(session: Session, *, criterion: Criterion) -> list[tuple[int, s
     return found
 
 
+@cache
 def _sources(criterion: Criterion) -> list[tuple[sa.Select[Any], Any, tuple[Any, ...]]]:
     """What is served before the queue: the statement, its pair's id, and the order within."""
     return [
@@ -129,34 +145,35 @@ def _sources(criterion: Criterion) -> list[tuple[sa.Select[Any], Any, tuple[Any,
     ]
 
 
-def _did(pair_id: Any, criterion: Criterion, person_id: int, actions: Sequence[ReviewAction]) -> sa.Exists:
-    """Whether a person did one of these with the pair and did not take it back."""
+def _did(pair_id: Any, criterion: Criterion, actions: Sequence[ReviewAction]) -> sa.Exists:
+    """Whether the person :person did one of these with the pair and did not take it back."""
     mine, undo = aliased(Review), aliased(Review)
     return sa.exists().where(
         mine.pair_id == pair_id,
         mine.criterion == criterion,
-        mine.person_id == person_id,
+        mine.person_id == sa.bindparam("person"),
         mine.action.in_(actions),
         mine.hidden_check.is_(False),
         ~sa.exists().where(undo.undoes_id == mine.id),
     )
 
 
-def has_skipped(session: Session, *, pair_id: int, criterion: Criterion, person_id: int) -> bool:
-    """Whether this person skipped the pair and did not take it back."""
-    skipped = _did(sa.literal(pair_id), criterion, person_id, (ReviewAction.SKIP,))
-    return session.scalar(sa.select(skipped)) or False
-
-
-def _others(pair_id: Any, criterion: Criterion, person_id: int, now: datetime) -> sa.Select[Lease]:
-    """Leases by which others hold the pair and will still grade it."""
+def _others(pair_id: Any, criterion: Criterion) -> sa.Select[Lease]:
+    """Leases by which others than :person hold the pair at :now and will still grade it."""
     return sa.select(Lease).where(
         Lease.pair_id == pair_id,
         Lease.criterion == criterion,
-        Lease.person_id != person_id,
-        Lease.expires_at > now,
+        Lease.person_id != sa.bindparam("person"),
+        Lease.expires_at > sa.bindparam("now"),
         Lease.review_id.is_(None),
         Lease.hidden_check.is_(False),
+    )
+
+
+def _seen(pair_id: Any, criterion: Criterion) -> sa.Exists:
+    """Whether the person :person was shown what was proposed for the pair."""
+    return sa.exists().where(
+        SeenPair.pair_id == pair_id, SeenPair.criterion == criterion, SeenPair.person_id == sa.bindparam("person")
     )
 
 
@@ -168,21 +185,27 @@ def next_drawn(
     No sample and no spot check of a pair whose proposal this person has seen. `samples_only`: none of the pairs that
     compared models put first.
     """
-    for statement, pair_id, order in _sources(criterion)[: 2 if samples_only else 3]:
-        found = session.scalar(
-            statement.where(
-                ~_others(pair_id, criterion, person_id, now).exists(),
-                ~_seen(pair_id, criterion, person_id),
-                ~_did(pair_id, criterion, person_id, (ReviewAction.SKIP, ReviewAction.FLAG)),
-            )
-            .with_only_columns(pair_id)
-            .order_by(*order)
-            .limit(1)
-            .with_for_update(skip_locked=True, of=pair_id.class_)
-        )
+    for statement in _drawn_statements(criterion)[: 2 if samples_only else 3]:
+        found = session.scalar(statement, {"person": person_id, "now": now})
         if found is not None:
-            return int(found)
+            return found
     return None
+
+
+@cache
+def _drawn_statements(criterion: Criterion) -> tuple[sa.Select[int], ...]:
+    return tuple(
+        statement.where(
+            ~_others(pair_id, criterion).exists(),
+            ~_seen(pair_id, criterion),
+            ~_did(pair_id, criterion, (ReviewAction.SKIP, ReviewAction.FLAG)),
+        )
+        .with_only_columns(pair_id)
+        .order_by(*order)
+        .limit(1)
+        .with_for_update(skip_locked=True, of=pair_id.class_)
+        for statement, pair_id, order in _sources(criterion)
+    )
 
 
 def next_queued(
@@ -198,20 +221,32 @@ def next_queued(
 
     Looked for after `start` in the chosen order; returned is also after which place this person has something to do.
     """
-    place = getattr(QueueEntry, chosen.column)
-    done = _did(QueueEntry.pair_id, criterion, person_id, (*GRADING, ReviewAction.SKIP, ReviewAction.FLAG))
-    undone = _open_entries(session, criterion).where(~done, *chosen.conditions).order_by(place).limit(1)
-    first = session.scalar(undone.where(place > start).with_only_columns(place))
+    undone, free = _queued_statements(criterion, chosen.column)
+    undone, free = undone.where(*chosen.conditions), free.where(*chosen.conditions)
+    asked = {"version": active_version(session, criterion), "person": person_id, "start": start}
+    first = session.scalar(undone, asked)
     if first is None:
         return start, None
-    held = _others(QueueEntry.pair_id, criterion, person_id, now).with_only_columns(sa.func.count())
-    free = undone.where(
-        place >= first, QueueEntry.open > held.correlate(QueueEntry).scalar_subquery()
-    ).with_only_columns(QueueEntry.pair_id)
-    found = session.scalar(free.with_for_update(skip_locked=True, of=QueueEntry))
+    asked |= {"start": first - 1, "now": now}
+    found = session.scalar(free.with_for_update(skip_locked=True, of=QueueEntry), asked)
     if found is None:  # what others were about to answer or to take a moment ago may have room for one more
-        found = session.scalar(free.with_for_update(of=QueueEntry))
+        found = session.scalar(free.with_for_update(of=QueueEntry), asked)
     return first - 1, found
+
+
+@cache
+def _queued_statements(criterion: Criterion, column: str) -> tuple[sa.Select[int], sa.Select[int]]:
+    """The first place after :start where this person has something to do, and the first pair there with room."""
+    place = getattr(QueueEntry, column)
+    done = _did(QueueEntry.pair_id, criterion, (*GRADING, ReviewAction.SKIP, ReviewAction.FLAG))
+    undone = _entries(criterion).where(~done, place > sa.bindparam("start")).order_by(place).limit(1)
+    free = undone.where(_has_room(criterion))
+    return undone.with_only_columns(place), free.with_only_columns(QueueEntry.pair_id)
+
+
+def _has_room(criterion: Criterion) -> sa.ColumnElement[bool]:
+    held = _others(QueueEntry.pair_id, criterion).with_only_columns(sa.func.count())
+    return QueueEntry.open > held.correlate(QueueEntry).scalar_subquery()
 
 
 def next_skipped(
@@ -220,11 +255,22 @@ def next_skipped(
     """The pair that waits and that this person skipped longest ago, one that nobody holds; `drawn`: samples, spot
     checks and those to judge first, which come before the queue, count too.
     """
+    *before, queued = _skipped_statements(criterion)
+    asked = {"version": active_version(session, criterion), "person": person_id, "now": now}
+    for statement in (*(before if drawn else ()), queued.where(*chosen.conditions)):
+        found = session.scalar(statement, asked)
+        if found is not None:
+            return found
+    return None
+
+
+@cache
+def _skipped_statements(criterion: Criterion) -> tuple[sa.Select[int], ...]:
     undo = aliased(Review)
     skips = (
         sa.select(Review.pair_id, sa.func.max(Review.id).label("skipped"))
         .where(
-            Review.person_id == person_id,
+            Review.person_id == sa.bindparam("person"),
             Review.criterion == criterion,
             Review.action == ReviewAction.SKIP,
             Review.hidden_check.is_(False),
@@ -233,49 +279,44 @@ def next_skipped(
         .group_by(Review.pair_id)
         .subquery()
     )
-    if drawn:
-        for statement, pair_id, order in _sources(criterion):
-            found = session.scalar(
-                statement.join(skips, skips.c.pair_id == pair_id)
-                .where(
-                    ~_others(pair_id, criterion, person_id, now).exists(),
-                    ~_seen(pair_id, criterion, person_id),
-                    ~_did(pair_id, criterion, person_id, (ReviewAction.FLAG,)),
-                )
-                .with_only_columns(pair_id)
-                .order_by(skips.c.skipped, *order)
-                .limit(1)
-                .with_for_update(skip_locked=True, of=pair_id.class_)
-            )
-            if found is not None:
-                return int(found)
-    held = _others(QueueEntry.pair_id, criterion, person_id, now).with_only_columns(sa.func.count())
-    done = _did(QueueEntry.pair_id, criterion, person_id, (*GRADING, ReviewAction.FLAG))
-    return session.scalar(
-        _open_entries(session, criterion)
+    made = [
+        statement.join(skips, skips.c.pair_id == pair_id)
+        .where(
+            ~_others(pair_id, criterion).exists(),
+            ~_seen(pair_id, criterion),
+            ~_did(pair_id, criterion, (ReviewAction.FLAG,)),
+        )
+        .with_only_columns(pair_id)
+        .order_by(skips.c.skipped, *order)
+        .limit(1)
+        .with_for_update(skip_locked=True, of=pair_id.class_)
+        for statement, pair_id, order in _sources(criterion)
+    ]
+    done = _did(QueueEntry.pair_id, criterion, (*GRADING, ReviewAction.FLAG))
+    queued = (
+        _entries(criterion)
         .join(skips, skips.c.pair_id == QueueEntry.pair_id)
-        .where(~done, QueueEntry.open > held.correlate(QueueEntry).scalar_subquery(), *chosen.conditions)
+        .where(~done, _has_room(criterion))
         .with_only_columns(QueueEntry.pair_id)
         .order_by(skips.c.skipped)
         .limit(1)
         .with_for_update(skip_locked=True, of=QueueEntry)
     )
-
-
-def _seen(pair_id: Any, criterion: Criterion, person_id: int) -> sa.Exists:
-    return sa.exists().where(
-        SeenPair.pair_id == pair_id, SeenPair.criterion == criterion, SeenPair.person_id == person_id
-    )
+    return (*made, queued)
 
 
 def still_waits(session: Session, *, criterion: Criterion, pair_id: int) -> bool:
     """Whether a pair waits for a grade: drawn and unanswered, to be judged first, or with room in the served queue."""
-    drawn = any(
-        session.scalar(sa.select(statement.where(column == pair_id).exists()))
-        for statement, column, _ in _sources(criterion)
-    )
     entry = get_entry(session, criterion=criterion, pair_id=pair_id)
-    return drawn or (entry is not None and entry.open > 0)
+    if entry is not None and entry.open > 0:
+        return True
+    return any(session.scalar(one, {"pair": pair_id}) for one in _asks_drawn(criterion))
+
+
+@cache
+def _asks_drawn(criterion: Criterion) -> tuple[sa.Select[bool], ...]:
+    wanted = sa.bindparam("pair")
+    return tuple(sa.select(one.where(column == wanted).exists()) for one, column, _ in _sources(criterion))
 
 
 def is_within(session: Session, *, criterion: Criterion, pair_id: int, chosen: QueueFilter) -> bool:

@@ -2,12 +2,15 @@
 
 Whose words stand is said here alone: what a revoked person judged, or a revoked judge proposed, is kept and counts for
 nothing. How somebody is revoked and given back is in `revoking.py`.
+
+Statements that depend on nothing but the criterion are made once and kept: making one takes longer than running it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection
 from datetime import datetime
+from functools import cache
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session, aliased, object_session
@@ -19,6 +22,7 @@ from db.models import Decision, JudgeRow, Pair, PairState, Person, Review, Revoc
 GRADING = (ReviewAction.GRADE, ReviewAction.ADJUDICATE)
 
 
+@cache
 def standing_reviews(criterion: Criterion) -> sa.Select[Review]:
     """Reviews that nobody took back, of one criterion, of people who are not revoked; no answers to hidden checks,
     which count for nothing but how well a person works.
@@ -26,6 +30,7 @@ def standing_reviews(criterion: Criterion) -> sa.Select[Review]:
     return standing_answers(criterion).where(Review.hidden_check.is_(False), Review.person_id.not_in(revoked_people()))
 
 
+@cache
 def standing_answers(criterion: Criterion) -> sa.Select[Review]:
     """All that people did with pairs and did not take back, hidden checks and revoked people included."""
     undo = aliased(Review)
@@ -36,11 +41,13 @@ def standing_answers(criterion: Criterion) -> sa.Select[Review]:
     )
 
 
+@cache
 def revoked_people() -> sa.Select[int]:
     """Ids of the people whose newest revocation holds, as part of a larger query."""
     return _revoked(Revocation.reviewer_id)
 
 
+@cache
 def revoked_judges() -> sa.Select[int]:
     """Ids of the judges whose newest revocation holds, as part of a larger query."""
     return _revoked(Revocation.judge_id)
