@@ -76,8 +76,8 @@ def count_cases(session: Session, *, criterion: Criterion) -> CaseCounts:
     return CaseCounts(int(disputed), int(flagged), pairs, queries)
 
 
-def _ordered(criterion: Criterion, person_id: int) -> sa.Subquery:
-    """All that waits with when it last changed, its query's oldest such moment, and whether this person graded it."""
+def _ordered(criterion: Criterion) -> sa.Subquery:
+    """All that waits with when it was last graded or flagged, and its query's oldest such moment."""
     waiting = _waiting(criterion)
     since = (
         sa.select(sa.func.max(Review.created_at))
@@ -90,19 +90,8 @@ def _ordered(criterion: Criterion, person_id: int) -> sa.Subquery:
         .join(Pair, Pair.id == waiting.c.pair_id)
         .subquery("cases")
     )
-    mine = (
-        standing_reviews(criterion)
-        .where(
-            Review.pair_id == inner.c.pair_id,
-            Review.person_id == person_id,
-            Review.action == ReviewAction.GRADE,
-            Review.hidden_check.is_(False),
-        )
-        .correlate(inner)
-        .exists()
-    )
     first = sa.func.min(inner.c.since).over(partition_by=inner.c.query_id)
-    return sa.select(inner, first.label("first"), mine.label("mine")).subquery("ordered")
+    return sa.select(inner, first.label("first")).subquery("ordered")
 
 
 def _in_order(cases: sa.Subquery) -> tuple[sa.ColumnElement[object], ...]:
@@ -111,7 +100,7 @@ def _in_order(cases: sa.Subquery) -> tuple[sa.ColumnElement[object], ...]:
 
 def list_cases(session: Session, *, criterion: Criterion, person_id: int, offset: int, limit: int) -> list[CaseRecord]:
     """A page of what waits, in the order it is served."""
-    cases = _ordered(criterion, person_id)
+    cases = _ordered(criterion)
     rows = session.execute(
         sa.select(
             cases.c.pair_id,
@@ -121,15 +110,21 @@ def list_cases(session: Session, *, criterion: Criterion, person_id: int, offset
             cases.c.flagged,
             cases.c.graders,
             cases.c.since,
-            cases.c.mine,
         )
         .join(Query, Query.id == cases.c.query_id)
         .join(Passage, Passage.id == cases.c.passage_id)
         .order_by(*_in_order(cases))
         .offset(offset)
         .limit(limit)
+    ).all()
+    mine = set(
+        session.scalars(
+            _grades(criterion)
+            .where(Review.pair_id.in_([row.pair_id for row in rows]), Review.person_id == person_id)
+            .with_only_columns(Review.pair_id)
+        )
     )
-    return [CaseRecord(*row) for row in rows]
+    return [CaseRecord(*row, mine=row.pair_id in mine) for row in rows]
 
 
 def next_case(
@@ -144,24 +139,29 @@ def next_case(
     """The pair this person is to decide next: none of `without`, and none they graded that one of `others` could
     decide, who did not. after: the pair decided last; what else waits of its query comes first.
     """
-    cases = _ordered(criterion, person_id)
+    cases = _ordered(criterion)
     same = sa.select(Pair.query_id).where(Pair.id == after).scalar_subquery()
-    for pair_id, mine in session.execute(
-        sa.select(cases.c.pair_id, cases.c.mine)
+    in_order = session.scalars(
+        sa.select(cases.c.pair_id)
         .where(cases.c.pair_id.not_in(sorted(without)))
         .order_by(sa.case((cases.c.query_id == same, 0), else_=1), *_in_order(cases))
-    ):
-        if not mine or set(others) <= list_graders(session, pair_id=pair_id, criterion=criterion):
+    ).all()
+    for pair_id in in_order:
+        graders = list_graders(session, pair_id=pair_id, criterion=criterion)
+        if person_id not in graders or set(others) <= graders:
             return int(pair_id)
     return None
 
 
+def _grades(criterion: Criterion) -> sa.Select[Review]:
+    """Grades that stand; hidden checks and adjudications are left out."""
+    return standing_reviews(criterion).where(Review.action == ReviewAction.GRADE, Review.hidden_check.is_(False))
+
+
 def list_graders(session: Session, *, pair_id: int, criterion: Criterion) -> set[int]:
     """Ids of the people whose grade of a pair stands; hidden checks and adjudications are left out."""
-    rows = standing_reviews(criterion).where(
-        Review.pair_id == pair_id, Review.action == ReviewAction.GRADE, Review.hidden_check.is_(False)
-    )
-    return set(session.scalars(rows.with_only_columns(Review.person_id)))
+    of_pair = _grades(criterion).where(Review.pair_id == pair_id)
+    return set(session.scalars(of_pair.with_only_columns(Review.person_id)))
 
 
 def list_voices(session: Session, *, pair_id: int, criterion: Criterion) -> list[tuple[Review, Person]]:
@@ -201,7 +201,7 @@ def last_act(session: Session, *, person_id: int, criterion: Criterion) -> Revie
     adjudication = session.scalar(
         standing_reviews(criterion)
         .where(Review.person_id == person_id, Review.action == ReviewAction.ADJUDICATE)
-        .order_by(Review.id.desc())
+        .order_by(Review.created_at.desc(), Review.id.desc())  # the person's own index
         .limit(1)
     )
     raised = aliased(Review)
@@ -221,7 +221,7 @@ def last_act(session: Session, *, person_id: int, criterion: Criterion) -> Revie
             Review.card.startswith(CASE, autoescape=True),
             ~again,
         )
-        .order_by(Review.id.desc())
+        .order_by(Review.created_at.desc(), Review.id.desc())  # the person's own index
         .limit(1)
     )
     return max((one for one in (adjudication, returned) if one is not None), key=lambda one: one.id, default=None)
