@@ -124,7 +124,19 @@ def list_cases(session: Session, *, criterion: Criterion, person_id: int, offset
             .with_only_columns(Review.pair_id)
         )
     )
-    return [CaseRecord(*row, mine=row.pair_id in mine) for row in rows]
+    return [
+        CaseRecord(
+            pair_id=row.pair_id,
+            query=row.text,
+            passage_title=row.title,
+            disputed=row.disputed,
+            flagged=row.flagged,
+            graders=row.graders,
+            since=row.since,
+            mine=row.pair_id in mine,
+        )
+        for row in rows
+    ]
 
 
 def next_case(
