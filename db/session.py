@@ -102,19 +102,22 @@ def _alembic(connection: sa.Connection | None = None) -> Config:
 
 
 def upgrade(sessions: Sessions, revision: str = "head") -> None:
-    """Brings the database to `revision`; safe when several processes start at once.
+    """Brings the database to `revision`; safe when several processes start at once, and one that is there only reads.
 
     Raises:
         DatabaseUnreachable: nothing answers at the URL.
         SchemaTooNew: a newer Relabel has already migrated this database.
     """
     engine = sessions.engine.execution_options(relabel_begin="IMMEDIATE")
+    scripts = ScriptDirectory.from_config(_alembic())
     try:
+        if _is_at(sessions, scripts.get_current_head() if revision == "head" else revision):
+            return
         with engine.begin() as connection:
             if connection.dialect.name == "postgresql":
                 connection.execute(sa.text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATION_LOCK})
             current = current_revision(connection)
-            known = {script.revision for script in ScriptDirectory.from_config(_alembic()).walk_revisions()}
+            known = {script.revision for script in scripts.walk_revisions()}
             if current is not None and current not in known:
                 raise SchemaTooNew(
                     f"the database is at revision {current}, which this version of Relabel does not know",
@@ -133,6 +136,13 @@ def upgrade(sessions: Sessions, revision: str = "head") -> None:
             f"{engine.url.database} is no SQLite database: {exc.orig}",
             user_message=f"{engine.url.database} is damaged or no SQLite file. Put a copy back, or move it away.",
         ) from exc
+
+
+def _is_at(sessions: Sessions, revision: str | None) -> bool:
+    """Whether the database is at that revision, found without the write lock: reviewers may hold it by turns."""
+    with sessions.engine.connect() as connection:
+        current = current_revision(connection)
+    return current is not None and current == revision
 
 
 def current_revision(connection: sa.Connection) -> str | None:

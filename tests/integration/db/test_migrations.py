@@ -59,6 +59,19 @@ def test_migrating_again_changes_nothing_and_a_newer_schema_is_refused(any_works
         upgrade(any_workspace.sessions)
 
 
+def test_a_workspace_opens_while_somebody_writes(any_workspace: Workspace) -> None:
+    """Prevents fifty people who start at once from waiting for the write lock, and being told the database is gone."""
+    url = any_workspace.sessions.engine.url.render_as_string(hide_password=False)
+    other = connect(url)
+    if other.engine.dialect.name == "sqlite":
+        sa.event.listen(other.engine, "connect", lambda raw, _: raw.execute("PRAGMA busy_timeout=100"))
+    with any_workspace.sessions.begin() as session:
+        session.add(m.Person(name="ada", kind=PersonKind.REVIEWER, role=Role.OWNER, created_at=NOW))
+        session.flush()
+        upgrade(other)
+    other.dispose()
+
+
 def test_rows_written_under_the_first_revision_survive_the_next_ones(tmp_path) -> None:  # type: ignore[no-untyped-def]
     """Prevents an upgrade that loses what people wrote."""
     sessions = connect(f"sqlite:///{tmp_path / 'old.sqlite'}")
