@@ -387,5 +387,5 @@ def _why_here(lease: Lease, drawn: BlindPair | None, entry: QueueEntry | None, *
     if first:  # not which model found it: nobody is to judge for or against one
         return "in the top 10 of a model that is compared, judged by nobody"
     if entry is None:
-        return "opened by hand"
+        return "opened by hand" if lease.review_id is None else "you graded it blind; now with what was proposed"
     return entry.reason if lease.visibility is Visibility.SHOWN else blind_reason(entry.cause)

@@ -244,9 +244,12 @@ def test_the_sample_is_served_first_and_no_queue_by_value_enters_it(any_workspac
         card = reviewing.claim(any_workspace, person="Ada")
         assert card is not None
         assert card.pair.pair_id == expected
-        reviewing.grade(any_workspace, card=card.card, person="Ada", grade=0)
+        shown = reviewing.grade(any_workspace, card=card.card, person="Ada", grade=0)
+        assert shown is not None
+        reviewing.keep(any_workspace, card=shown.card.card, person="Ada")
     with any_workspace.sessions.read() as session:
-        rows = session.scalars(sa.select(Review).where(Review.card.is_not(None))).all()
+        first = sa.select(Review).where(Review.card.is_not(None), Review.revises_id.is_(None))
+        rows = session.scalars(first).all()
     assert {row.visibility for row in rows} == {Visibility.BLIND}
     assert {row.suggestion_id for row in rows} == {None}
 
