@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 import streamlit as st
 
 from app.components.intervals import interval_html
-from app.components.table import Align, show_table
+from app.components.table import show_table
 from app.components.text import counted, escaped, literal
 from app.services.agreement_figures import AgreementFigure
 from app.services.agreement_views import AgreementView
@@ -15,6 +16,7 @@ from app.services.judge_views import IntervalView
 from app.services.my_work import AgainstDecided, ShareView, WorkView
 from app.services.return_on_time import RateView, ReturnView
 
+_MINUS = re.compile(r"(?<![\w-])-(?=\d)")
 _FLAG_OUTCOMES = {"open": "waits for somebody", "graded": "graded since", "adjudicated": "adjudicated since"}
 
 
@@ -50,44 +52,38 @@ def show_flags(view: WorkView) -> None:
     show_table(
         ["Question", "Note", "Raised", "What came of it"],
         [[one.query, one.note, f"{one.raised_at:%Y-%m-%d}", _FLAG_OUTCOMES[one.outcome]] for one in view.flags],
-        caption="Flags raised",
     )
 
 
 def show_everybody(views: Sequence[WorkView]) -> None:
     """One row a person, for owners."""
-    show_table(
-        [
-            "Person",
-            "Role",
-            "Labels",
-            "This week",
-            "Per hour",
-            "Blind",
-            "As adjudicated",
-            "Hidden checks right",
-            "Revised",
-            "Undone",
-            "Flags open",
-        ],
+    _html_table(
+        (
+            ("Person", ""),
+            ("Labels", "this week"),
+            ("Per hour", ""),
+            ("Blind", ""),
+            ("As adjudicated", "the same grade"),
+            ("Hidden checks right", "until yesterday"),
+            ("Revised", "after the reveal"),
+            ("Undone", ""),
+            ("Flags open", ""),
+        ),
         [
             [
-                view.person,
-                view.role.value,
-                f"{view.labels:,}",
-                f"{view.this_week:,}",
-                "–" if view.per_hour is None else f"{view.per_hour:,.0f} (n = {view.n_timed:,})",
-                share_of_text(view.blind),
-                share_of_text(view.adjudicated.same),
-                "–" if view.hidden_checks is None else share_of_text(view.hidden_checks.same),
-                f"{view.revised:,} of {view.kept + view.revised:,}",
+                _two(escaped(view.person), view.role.value),
+                _two(f"{view.labels:,}", f"{view.this_week:,}"),
+                "–" if view.per_hour is None else _two(f"{view.per_hour:,.0f}", f"n = {view.n_timed:,}"),
+                _share_html(view.blind),
+                _share_html(view.adjudicated.same),
+                "too few" if view.hidden_checks is None else _share_html(view.hidden_checks.same),
+                _two(f"{view.revised:,}", f"of {view.kept + view.revised:,}"),
                 f"{view.undos:,}",
                 f"{view.flags_open:,}",
             ]
             for view in views
         ],
-        align=_after("left", "left", n_right=9),
-        caption="Everybody",
+        "Everybody",
     )
 
 
@@ -157,28 +153,35 @@ def show_return(view: ReturnView) -> None:
     st.html(f'<ul class="rl-funnel" aria-label="What it took so far">{items}</ul>')
     if not view.steps:
         return
-    show_table(
-        ["Model", "Against", "nDCG@10 gained", "n", "Audits", "Hours", "Per hour", "LLM", "Per LLM dollar"]
-        + (["Per dollar"] if view.hourly_cost is not None else [])
-        + ["Counts ahead"],
+    paid = view.hourly_cost is not None
+    _html_table(
+        (
+            ("Model", "against"),
+            ("nDCG@10 gained", "held-out questions"),
+            ("Audits", "hours"),
+            ("Gain per hour", ""),
+            ("LLM", ""),
+            ("Gain per LLM dollar", ""),
+            *((("Gain per dollar", "people and LLM"),) if paid else ()),
+            ("Counts ahead", ""),
+        ),
         [
             [
-                step.model,
-                step.compared_with,
-                _minus(f"{step.gain.mean:+.4f} ({step.gain.low:+.4f} to {step.gain.high:+.4f})"),
-                f"{step.gain.n_queries:,}",
-                f"{step.audits:,}",
-                f"{step.hours:.1f}",
-                rate_text(step.per_hour),
+                _two(escaped(step.model), escaped(step.compared_with)),
+                _two(
+                    _minus(f"{step.gain.mean:+.4f}"),
+                    _minus(f"{step.gain.low:+.4f} to {step.gain.high:+.4f}; n = {step.gain.n_queries:,}"),
+                ),
+                _two(f"{step.audits:,}", f"{step.hours:.1f} h"),
+                _rate_html(step.per_hour),
                 "unknown" if step.llm_usd is None else f"${step.llm_usd:,.2f}",
-                rate_text(step.per_llm_usd),
-                *([rate_text(step.per_usd)] if view.hourly_cost is not None else []),
-                step.why_not or "yes",
+                _rate_html(step.per_llm_usd),
+                *([_rate_html(step.per_usd)] if paid else []),
+                escaped(step.why_not or "yes"),
             ]
             for step in view.steps
         ],
-        align=_after("left", "left", n_right=8 if view.hourly_cost is not None else 7),
-        caption="Retrainings, newest first",
+        "Retrainings, newest first",
     )
     st.caption(
         literal(
@@ -204,40 +207,16 @@ def share_text(share: ShareView) -> str:
     return f"{share.hits / share.n:.0%}" if share.n else "–"
 
 
-def share_of_text(share: ShareView) -> str:
-    """Such as "83 % (52 to 98 %; n = 12)"."""
-    if not share.n or share.low is None or share.high is None:
-        return "–"
-    return f"{share.hits / share.n:.0%} ({100 * share.low:.0f} to {share.high:.0%}; n = {share.n:,})"
-
-
-def rate_text(rate: RateView | None) -> str:
-    """Such as "+0.0012 (−0.0001 to +0.0025)"; a dash where nothing was spent or no price is known."""
-    return "–" if rate is None else _minus(f"{rate.value:+.4f} ({rate.low:+.4f} to {rate.high:+.4f})")
-
-
 def figure_html(figure: AgreementFigure) -> str:
     """A coefficient drawn between its bounds with its n; "too few" in its place where it is not given."""
     n = f'<span class="rl-muted">{counted(figure.n, "pair")} of {counted(figure.n_questions, "question")}</span>'
     if figure.too_few:
-        return f'<span class="rl-muted">too few</span> {n}'
+        return f'<span class="rl-muted">too few</span><br>{n}'
     if figure.value is None:
-        return f'<span class="rl-muted">all grades alike</span> {n}'
+        return f'<span class="rl-muted">all grades alike</span><br>{n}'
     drawn = interval_html(IntervalView(figure.value, figure.low, figure.high), percent=False)
-    same = "" if figure.same is None else f'<span class="rl-muted">same grade: {figure.same:.0%}; </span>'
+    same = "" if figure.same is None else f'<span class="rl-muted">same grade: {figure.same:.0%}</span><br>'
     return f"{drawn}{same}{n}"
-
-
-def figure_text(figure: AgreementFigure) -> str:
-    """The same in a line of words."""
-    n = f"n = {figure.n:,}"
-    if figure.too_few:
-        return f"too few ({n})"
-    if figure.value is None:
-        return f"all grades alike ({n})"
-    if figure.low is None or figure.high is None:
-        return _minus(f"{figure.value:.2f} ({n})")
-    return _minus(f"{figure.value:.2f} ({figure.low:.2f} to {figure.high:.2f}; {n})")
 
 
 def _checks(view: WorkView) -> str:
@@ -259,12 +238,27 @@ def _against_note(found: AgainstDecided, what: str) -> str:
     )
 
 
-def _after(*first: Align, n_right: int) -> list[Align]:
-    return [*first, *(["right"] * n_right), "left"] if n_right < 9 else [*first, *(["right"] * n_right)]
-
-
 def _minus(text: str) -> str:
-    return text.replace("-", "−")
+    """Minus signs before numbers; hyphens of words and of models' names stay."""
+    return _MINUS.sub("−", text)
+
+
+def _two(value: str, note: str) -> str:
+    """A value over a smaller note, both HTML."""
+    return f'<strong>{value}</strong><br><span class="rl-muted">{note}</span>'
+
+
+def _share_html(share: ShareView) -> str:
+    if not share.n or share.low is None or share.high is None:
+        return "–"
+    return _two(share_text(share), f"{100 * share.low:.0f} to {share.high:.0%}; n = {share.n:,}")
+
+
+def _rate_html(rate: RateView | None) -> str:
+    """A dash where nothing was spent or no price is known."""
+    if rate is None:
+        return "–"
+    return _two(_minus(f"{rate.value:+.4f}"), _minus(f"{rate.low:+.4f} to {rate.high:+.4f}"))
 
 
 def _html_table(heads: Sequence[tuple[str, str]], rows: Sequence[Sequence[str]], name: str) -> None:

@@ -8,7 +8,6 @@ from app import state
 from app.components.problems import told
 from app.components.text import counted, literal
 from app.components.work import (
-    pace_text,
     show_everybody,
     show_flags,
     show_judges,
@@ -47,7 +46,7 @@ def _mine() -> None:
     if len(everybody) > 1:
         names = [one.person for one in everybody]
         names = names if person in names else [person, *names]
-        chosen = st.selectbox("Whose work", names, index=names.index(person), key="work.whose")
+        chosen = st.selectbox("Whose work", names, index=names.index(person), key="work.whose", width=320)
     view = my_work.get_work(workspace, person=person, of=chosen, criterion=criterion)
     if not view.labels and not view.skips and not view.flags:
         st.html(
@@ -59,7 +58,7 @@ def _mine() -> None:
     else:
         show_work(view)
         st.caption(
-            f"Pace: {pace_text(view)}. Skips, flags and what was undone take time and give no label. Pairs come to be "
+            "Pace: skips, flags and what was undone take time and give no label. Pairs come to be "
             "adjudicated because people differ on them, so half right there is nothing unusual. Hidden checks are "
             "pairs that were adjudicated before; which they are is never told."
         )

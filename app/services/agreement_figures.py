@@ -89,7 +89,7 @@ def alpha_figure(counts: Floats, questions: Ints, *, weights: Floats) -> Agreeme
     together = np.einsum("ni,nj->nij", kept, kept) - kept[:, :, None] * np.eye(size)
     together /= (sizes[used] - 1.0)[:, None, None]
     cells = [np.bincount(inverse, weights=one, minlength=found) for one in together.reshape(n, size * size).T]
-    tables = np.stack(cells, axis=1).reshape(found, size, size)
+    tables = np.stack(cells, axis=1).reshape(found, size, size).astype(np.float64)
     low, high = _bounds(value, tables, alphas, weights)
     return AgreementFigure(n, found, False, value, low, high)
 

@@ -39,7 +39,7 @@ class JudgeRater:
 
 def list_first_blind_grades(
     session: Session, *, criterion: Criterion, newest: int
-) -> Sequence[sa.Row[tuple[int, int, int, int, bool, int]]]:
+) -> Sequence[sa.Row[int, int, int, int, bool, int]]:
     """(pair_id, person_id, cluster_id, grade, held_out, at) of each person's first blind grade of each pair.
 
     `at` is in seconds since 1970. Left out: grades that were taken back, those given after the same person had seen
@@ -70,7 +70,7 @@ def list_first_blind_grades(
     )
 
 
-def list_judge_grades(session: Session, *, criterion: Criterion, newest: int) -> Sequence[sa.Row[tuple[int, int, int]]]:
+def list_judge_grades(session: Session, *, criterion: Criterion, newest: int) -> Sequence[sa.Row[int, int, int]]:
     """(judge_id, pair_id, grade) of what judges said of pairs with a blind grade, in the order in which they said it.
 
     The last row of a judge and pair is its latest readable grade. Revoked judges are left out. Pairs are those of the
@@ -125,7 +125,7 @@ def list_judge_raters(session: Session, *, criterion: Criterion) -> dict[int, Ju
     return {row.id: JudgeRater(row.id, row.name, row.kind) for row in rows}
 
 
-def _first_blind(criterion: Criterion) -> sa.Select[tuple[int, int]]:
+def _first_blind(criterion: Criterion) -> sa.Select[int, int]:
     undo = aliased(Review)
     counts = sa.and_(
         Review.action == ReviewAction.GRADE,

@@ -159,7 +159,7 @@ def effort_until(
     ).one()
     n = len(moments)
     return {
-        moment: Effort(int(audits[place]), float(seconds[place]), float(seconds[n + place]))
+        moment: Effort(int(audits[place]), float(seconds[place] or 0.0), float(seconds[n + place] or 0.0))
         for place, moment in enumerate(moments)
     }
 

@@ -232,7 +232,7 @@ def _stands() -> sa.ColumnElement[bool]:
     return ~sa.exists().where(undo.undoes_id == Review.id)
 
 
-def _grades(criterion: Criterion, person_id: int | None) -> sa.Select[Any]:
+def _grades(criterion: Criterion, person_id: int | None) -> sa.Select[int, int, int, int | None]:
     """Grades given here that stand, of one person or of all."""
     found = sa.select(Review.id, Review.pair_id, Review.person_id, Review.grade).where(
         Review.criterion == criterion,
