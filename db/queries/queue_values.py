@@ -19,6 +19,10 @@ from db.queries.queue_signals import Bools, Floats, Ids, QueueSettings, Signals
 TOP = 10
 """Up to this place, search hides a wrong "not relevant" from nobody. Our choice: the depth that is measured."""
 
+FIRST = 3
+"""Up to this place, what is accepted as not relevant is asked about all the same. Our choice: more would drown what was
+rejected, wherever search and judge differ much."""
+
 SURE = 0.95
 """From here on a judge is believed against a person, as far as to ask a second one. Source: DIRAS (arXiv 2406.14162),
 whose authors found the model right in 86 to 98 % of such cases."""
@@ -189,7 +193,7 @@ def _members(signals: Signals, settings: QueueSettings, *, p: Floats, calibrated
     more = graded & signals.at_desk & (signals.graders < wanted)
     high = signals.live_rank <= TOP
     irrelevant = signals.grade < settings.relevant_from
-    above = signals.train & ~graded & high & (signals.score >= top_half)
+    above = signals.train & ~graded & (signals.live_rank <= FIRST) & (signals.score >= top_half)
     missed = above & irrelevant & signals.accepted & ~signals.certified
     labelled = np.unique(signals.query_id[signals.suggestion_id >= 0])
     unjudged = signals.train & ~graded & high & candidate & (signals.suggestion_id < 0)

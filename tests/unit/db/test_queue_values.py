@@ -120,13 +120,14 @@ def test_a_passage_taken_for_irrelevant_that_search_ranks_above_the_relevant_one
         {**taken, "grade": 3.0, "score": 0.6, "live_rank": 2.0},
         {**taken, "score": 0.9, "live_rank": 1.0},
         {**taken, "score": 0.9, "live_rank": 1.0, "certified": True},
-        {**taken, "score": 0.1, "live_rank": 9.0},
+        {**taken, "score": 0.1, "live_rank": 3.0},
+        {**taken, "score": 0.9, "live_rank": 4.0},
         {"query_id": 5, "rejected": False, "grade": NONE, "confidence": NONE, "suggestion_id": -1, "live_rank": 10.0},
         {"query_id": 5, "rejected": False, "grade": NONE, "confidence": NONE, "suggestion_id": -1, "live_rank": 11.0},
         # Of a question that no judge has labelled yet, nothing is missed.
         {"query_id": 6, "rejected": False, "grade": NONE, "confidence": NONE, "suggestion_id": -1, "live_rank": 1.0},
     )
-    assert causes(signals) == {2: QueueCause.FALSE_NEGATIVE, 5: QueueCause.FALSE_NEGATIVE}
+    assert causes(signals) == {2: QueueCause.FALSE_NEGATIVE, 6: QueueCause.FALSE_NEGATIVE}
 
 
 def graded(**more: object) -> dict[str, object]:
