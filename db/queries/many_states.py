@@ -9,14 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from datetime import datetime
+from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, aliased
 
 from annotator.types import Criterion, JudgeKind
 from db.enums import LabelSource, Outcome, ReviewAction
 from db.models import JudgeRow, Pair, PairState, Review, Suggestion
-from db.queries.standing import GRADING, standing_reviews
+from db.queries.standing import GRADING, revoked_people, standing_reviews
 
 MACHINE = (LabelSource.ACCEPTED, LabelSource.SELF)
 """Sources of grades behind which nobody but a judge stands."""
@@ -115,7 +116,17 @@ def curate_all(session: Session, pair_ids: PairIds, *, criterion: Criterion, now
         .scalar_subquery()
     )
     wanted = [PairState.criterion == criterion, _within(pair_ids)]
-    number = change_states(session, sa.update(PairState).where(*wanted).values(review_id=standing))
+    number = change_states(
+        session,
+        sa.update(PairState)
+        .where(*wanted)
+        .values(
+            review_id=standing,
+            graders=_count_graders(criterion),
+            disputed=_is_disputed(criterion),
+            flagged=_is_flagged(criterion),
+        ),
+    )
     adjudicated = Review.action == ReviewAction.ADJUDICATE
     kind = PairState.curated_source.type
     change_states(
@@ -132,3 +143,46 @@ def curate_all(session: Session, pair_ids: PairIds, *, criterion: Criterion, now
     )
     curate_accepted(session, pair_ids, criterion=criterion, now=now)
     return number
+
+
+def _stands(review: Any, criterion: Criterion, actions: Collection[ReviewAction]) -> sa.ColumnElement[bool]:
+    """Whether a row of that alias of `Review` is such a review of the pair of `PairState`, and stands."""
+    undo = aliased(Review)
+    return sa.and_(
+        review.pair_id == PairState.pair_id,
+        review.criterion == criterion,
+        review.action.in_(actions),
+        review.hidden_check.is_(False),
+        review.person_id.not_in(revoked_people()),
+        ~sa.exists().where(undo.undoes_id == review.id),
+    )
+
+
+def _count_graders(criterion: Criterion) -> sa.ScalarSelect[int]:
+    review = aliased(Review)
+    people = sa.select(sa.func.count(sa.distinct(review.person_id)))
+    return people.where(_stands(review, criterion, GRADING)).correlate(PairState).scalar_subquery()
+
+
+def _is_disputed(criterion: Criterion) -> sa.ColumnElement[bool]:
+    """Whether the latest grades of two people differ and nobody adjudicated."""
+    one, other, decided = aliased(Review), aliased(Review), aliased(Review)
+    latest = [_stands(row, criterion, GRADING) & ~_has_later(row, criterion) for row in (one, other)]
+    differ = sa.exists().where(*latest, one.person_id < other.person_id, one.grade != other.grade)
+    adjudicated = sa.exists().where(_stands(decided, criterion, (ReviewAction.ADJUDICATE,)))
+    return sa.and_(differ.correlate(PairState), ~adjudicated.correlate(PairState))
+
+
+def _has_later(row: Any, criterion: Criterion) -> sa.ColumnElement[bool]:
+    later = aliased(Review)
+    same = sa.and_(later.person_id == row.person_id, later.id > row.id, _stands(later, criterion, GRADING))
+    return sa.exists().where(same).correlate(row, PairState)
+
+
+def _is_flagged(criterion: Criterion) -> sa.ColumnElement[bool]:
+    """Whether a flag stands that neither a later adjudication nor a later grade of who raised it settled."""
+    flag, later = aliased(Review), aliased(Review)
+    settles = sa.or_(later.action == ReviewAction.ADJUDICATE, later.person_id == flag.person_id)
+    settled = sa.exists().where(_stands(later, criterion, GRADING), later.id > flag.id, settles)
+    raised = _stands(flag, criterion, (ReviewAction.FLAG,))
+    return sa.exists().where(raised, ~settled.correlate(flag, PairState)).correlate(PairState)
