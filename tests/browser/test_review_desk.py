@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
+from annotator.types import Criterion
 from app.bootstrap import Workspace
-from app.services import labels, reviewing
-from app.services.views import HistoryEntry
+from app.services import reviewing
+from db.models import PairState, Review
+from small_desk import make_small_desk
 
 ADA = "Ada"
 Open = Callable[[], Any]
 _CARD = "() => { const d = document.querySelector('[data-card]')?.dataset; return d && `${d.card} ${d.turn}` }"
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """In place of the demo: a small queue without a model."""
+    return make_small_desk(tmp_path_factory.mktemp("desk") / "workspace")
 
 
 @pytest.fixture
@@ -56,10 +66,16 @@ def pair_on(workspace: Workspace, desk: Any, *, person: str = ADA) -> int:
     return card.pair.pair_id
 
 
-def said_of(workspace: Workspace, pair_id: int) -> list[str]:
-    """What people did with a pair, oldest first."""
-    entries: tuple[HistoryEntry, ...] = labels.get_pair(workspace, pair_id=pair_id).history
-    return [entry.what for entry in entries if entry.who == ADA]
+def reviews_of(workspace: Workspace, pair_id: int) -> list[tuple[str, int | None, str]]:
+    """What was stored of a pair, oldest first: the act, the grade, and whether it was blind."""
+    with workspace.sessions.read() as session:
+        rows = session.scalars(sa.select(Review).where(Review.pair_id == pair_id).order_by(Review.id))
+        return [(str(row.action), row.grade, str(row.visibility)) for row in rows]
+
+
+def curated(workspace: Workspace, pair_id: int) -> int | None:
+    with workspace.sessions.read() as session:
+        return session.get_one(PairState, (pair_id, Criterion.RELEVANCE)).curated_grade
 
 
 def test_thirty_cards_by_keyboard_alone(application: Any, review: Callable[..., Any]) -> None:
@@ -73,7 +89,7 @@ def test_thirty_cards_by_keyboard_alone(application: Any, review: Callable[..., 
     assert len({pair_id for pair_id, _ in done}) == 30
     assert reviewing.get_progress(workspace, person=ADA).graded == 30
     for pair_id, grade in done:
-        assert labels.get_pair(workspace, pair_id=pair_id).curated_grade == grade
+        assert curated(workspace, pair_id) == grade
 
     for pair_id, _ in reversed(done[-3:]):  # three steps back, one after the other
         press(ada, "u")
@@ -91,7 +107,7 @@ def test_thirty_cards_by_keyboard_alone(application: Any, review: Callable[..., 
     ada.page.keyboard.press("Enter")
     ada.page.wait_for_function("b => document.querySelector('[data-card]').dataset.card !== b", arg=before)
     ada.page.wait_for_selector("[data-settled=yes]")
-    assert said_of(workspace, flagged)[-1] == "flag"
+    assert reviews_of(workspace, flagged)[-1] == ("flag", None, "shown")
 
     ada.page.keyboard.press("/")
     ada.page.keyboard.press("Escape")
@@ -113,19 +129,17 @@ def test_blind_first_reveals_then_keeps_or_revises(application: Any, review: Cal
     assert phase_of(ada) == "revise"
     press_after_reading(ada, "Enter")
     assert phase_of(ada) == "grade"
-    assert said_of(workspace, pair_id)[0] == "graded 1 (blind)"
-    assert labels.get_pair(workspace, pair_id=pair_id).curated_grade == 1
+    assert reviews_of(workspace, pair_id) == [("grade", 1, "blind"), ("grade", 1, "shown")]
 
     pair_id = pair_shown(ada)
     press(ada, "0")
     press_after_reading(ada, "3")
-    said = said_of(workspace, pair_id)
-    assert said[0] == "graded 0 (blind)"
-    assert len(said) == 2
-    assert labels.get_pair(workspace, pair_id=pair_id).curated_grade == 3
+    assert reviews_of(workspace, pair_id) == [("grade", 0, "blind"), ("grade", 3, "shown")]
+    assert curated(workspace, pair_id) == 3
 
 
 def pair_shown(desk: Any) -> int:
+    """The pair as its own address on the card names it."""
     found = desk.page.evaluate("() => document.querySelector('.rl-foot a').innerText")
     return int(str(found).removeprefix("Pair "))
 
