@@ -9,12 +9,13 @@ import pytest
 import sqlalchemy as sa
 from sklearn.metrics import cohen_kappa_score
 
+from annotator.types import ConfidenceKind, Criterion
 from app.bootstrap import Workspace
 from app.services.agreement_views import AgreementView, RatersAgreement, get_agreement
 from builders import TOPICS, query_id, truth
 from compared import add_judges, add_questions, careful, hasty
 from db.enums import PersonKind, ReviewAction, RevocationAct, Role, Split, Visibility
-from db.models import Person, Revocation
+from db.models import Batch, BatchPair, Calibrator, Person, Revocation, Suggestion
 from worked import NOW, all_pairs, person, said, say, say_all, undo
 
 SHOWN = Visibility.SHOWN
@@ -87,10 +88,32 @@ def test_only_first_blind_grades_that_stand_count(asked: Workspace) -> None:
     found = get_agreement(asked, person="Olga")
     assert (found.n_grades, found.n_pairs) == (1, 1)
     say(asked, pairs[2], "Ada", 1)  # given again, blind still
-    again = say(asked, pairs[7], "Ada", 0)
+    say(asked, pairs[7], "Ada", 0)
     say(asked, pairs[7], "Ada", 3)  # changed her mind: the first is what she thought alone
     assert get_agreement(asked, person="Olga").n_grades == 3
-    assert again
+
+
+def test_the_sample_of_an_undecided_certificate_feeds_no_figure(asked: Workspace) -> None:
+    """Errors of a sample read off a κ before the certificate is decided."""
+    grade_all(asked, "Ada")
+    pair_id = next(iter(all_pairs(asked).values()))
+    with asked.sessions.begin() as session:
+        suggestion = session.scalars(sa.select(Suggestion).where(Suggestion.pair_id == pair_id)).first()
+        assert suggestion is not None
+        shared = {"criterion": Criterion.RELEVANCE, "judge_id": suggestion.judge_id, "created_at": NOW}
+        calibrator = Calibrator(confidence_kind=ConfidenceKind.VERBAL, parameters={}, n_reviews=1, **shared)
+        session.add(calibrator)
+        session.flush()
+        batch = Batch(
+            hash="b", calibrator_id=calibrator.id, epsilon=0.1, delta=0.1, n_pairs=1, n_audits=1, plan={}, **shared
+        )
+        session.add(batch)
+        session.flush()
+        drawn = {"relevant_class": True, "confidence": 0.9, "audit_position": 1}
+        session.add(BatchPair(batch_id=batch.id, pair_id=pair_id, suggestion_id=suggestion.id, **drawn))
+    found = get_agreement(asked, person="Olga")
+    assert (found.n_grades, found.n_pairs) == (71, 71)
+    assert between(found, "Ada", "careful").kappa.n == 71
 
 
 def test_a_second_blind_grade_of_the_same_person_is_not_two_people(asked: Workspace) -> None:
