@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import fields, replace
 
 import numpy as np
@@ -17,7 +18,7 @@ SETTINGS = QueueSettings(explored=0.0)
 NONE = math.nan
 
 
-def known(*pairs: dict[str, object]) -> Signals:
+def known(*pairs: Mapping[str, object]) -> Signals:
     """Rejected proposals of train questions unless a pair says otherwise; each pair of a question of its own."""
     usual: dict[str, object] = {
         **dict.fromkeys(
@@ -42,7 +43,7 @@ def known(*pairs: dict[str, object]) -> Signals:
 
 
 def served(signals: Signals, order: QueueOrder) -> list[int]:
-    return signals.pair_id[order.at].tolist()
+    return [int(one) for one in signals.pair_id[order.at]]
 
 
 def causes(signals: Signals, settings: QueueSettings = SETTINGS) -> dict[int, QueueCause]:
