@@ -154,6 +154,9 @@ def _next(
     found = _next_pair(workspace, session, person_id=person_id, criterion=criterion, desk=desk)
     if found is None:
         return None
+    # Looked at again now that its place is locked: what was found is as old as the beginning of the search.
+    if not has_room(session, pair_id=found, criterion=criterion, person_id=person_id, now=now):
+        raise Taken
     lease = hold(workspace, session, pair_id=found, criterion=criterion, person_id=person_id, desk=desk)
     if not queue.still_waits(session, criterion=criterion, pair_id=found):
         raise Taken
