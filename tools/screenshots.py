@@ -57,11 +57,37 @@ def ask(page: Page) -> None:
     page.mouse.move(640, 790)
 
 
+def press(page: Page, key: str, until: str) -> None:
+    """A key of the review desk, once it listens, and what it brings."""
+    page.locator("[data-settled=yes]").wait_for()
+    page.keyboard.press(key)
+    page.locator(until).first.wait_for()
+    settled(page)
+
+
+def grade_blind(page: Page) -> None:
+    page.locator("label", has_text="Blind first").click()
+    settled(page)
+    page.keyboard.press("s")  # the card that was open had shown its proposal
+    page.locator(".rl-blind").wait_for()
+    press(page, "2", '[data-phase="revise"]')
+
+
+def pick_three(page: Page) -> None:
+    press(page, "b", '[data-mode="several"]')
+    for _ in range(3):
+        page.keyboard.press("Space")
+        page.keyboard.press("ArrowDown")
+        page.keyboard.press("ArrowDown")
+
+
 Prepare = Callable[["Page"], None] | None
 DEMO: dict[str, Prepare] = {
     "overview": None,
     "labels": open_one_accepted,
     "review": None,
+    "review-list": pick_three,
+    "review-revealed": grade_blind,
     "train": None,
     "search": ask,
     "data": None,
@@ -144,7 +170,7 @@ def take(address: str, screens: dict[str, Prepare], size: ViewportSize) -> None:
         page = browser.new_page(viewport=size, color_scheme="light", reduced_motion="reduce")
         page.set_default_timeout(120_000)
         for name, prepare in screens.items():
-            page.goto(f"{address}/{'' if name == 'overview' else name}")
+            page.goto(f"{address}/{'' if name == 'overview' else name.partition('-')[0]}")
             settled(page)
             if prepare is not None:
                 prepare(page)

@@ -11,7 +11,7 @@ from app.state import SCREENS
 from small_desk import make_small_desk
 
 STREAMLITS_OWN = {
-    # The label of a disabled field is pale; WCAG 1.4.3 leaves out what is disabled, axe sees only that the label is not.
+    # The label of a disabled field is pale; WCAG 1.4.3 leaves out what is disabled, but axe sees the label alone.
     "color-contrast": 'label[aria-hidden="true"], [data-testid="stWidgetLabel"], [aria-disabled="true"]',
 }
 """Rules that Streamlit's own elements break, each with where, as a CSS selector; whatever else breaks them is ours."""
