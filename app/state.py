@@ -85,7 +85,7 @@ _DESK = "state.desk"
 _AROUND = "state.around"
 _LIST = "state.query_list"
 _BULK = "state.bulk"
-_OFFSET = "state.labels_offset"
+_OFFSET = "state.labels_page"
 _LINEAGE_OFFSET = "state.lineage_offset"
 _NOTICE = "state.notice."
 _IMPORT = "state.import_report"
@@ -317,13 +317,15 @@ def get_list() -> QueryList | None:
     return shown if isinstance(shown, QueryList) else None
 
 
-def get_offset() -> int:
-    """The first row of the Labels page that is shown."""
-    return int(st.session_state.get(_OFFSET, 0))
+def get_labels_page() -> Mapping[str, int]:
+    """Behind (`after`) or before (`before`) which pair the page of labels that is shown lies; empty for the first."""
+    kept = st.session_state.get(_OFFSET)
+    return kept if isinstance(kept, Mapping) else {}
 
 
-def set_offset(offset: int) -> None:
-    st.session_state[_OFFSET] = max(0, offset)
+def set_labels_page(*, after: int | None = None, before: int | None = None) -> None:
+    ends = {"after": after, "before": before}
+    st.session_state[_OFFSET] = {end: pair_id for end, pair_id in ends.items() if pair_id is not None}
 
 
 def get_lineage_offset() -> int:

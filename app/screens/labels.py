@@ -18,7 +18,6 @@ from app.components.badges import (
 )
 from app.components.definition import edit_definition
 from app.components.effective_prompt import show_effective_prompt
-from app.components.pages import show_pages
 from app.components.passage import show_passage, show_query
 from app.components.problems import OURS, sentence, show_notice, told
 from app.components.table import show_table
@@ -49,10 +48,14 @@ def draw() -> None:
         outcome=_DECISIONS[decision],
         reviewed=_REVIEWED[reviewed],
         text=text,
-        offset=state.get_offset(),
+        after=_from("after"),
+        before=_from("before"),
         limit=PAGE,
     )
-    if not page.total:
+    if not page.rows and (_from("after") or _from("before")):
+        _first_page()  # what stood here is gone
+        st.rerun()
+    if not page.rows:
         _nothing(filtered=bool(text) or decision != "All" or reviewed != "All")
         return
     chosen = _chosen(page)
@@ -80,19 +83,27 @@ def _filters() -> tuple[str, str, str]:
         )
     with third:
         text = st.text_input(
-            "Search", placeholder="In query and passage", key="labels.search", on_change=_first_page, max_chars=200
+            "Search",
+            placeholder="Words in question, passage or reason",
+            key="labels.search",
+            on_change=_first_page,
+            max_chars=200,
         )
     return decision or "All", reviewed or "All", text.strip()
 
 
 def _first_page() -> None:
-    state.set_offset(0)
+    state.set_labels_page()
     state.forget(_TABLE)
 
 
-def _turn_page(offset: int) -> None:
-    state.set_offset(offset)
+def _turn_page(after: int | None, before: int | None) -> None:
+    state.set_labels_page(after=after, before=before)
     state.forget(_TABLE)
+
+
+def _from(end: str) -> int | None:
+    return state.get_labels_page().get(end)
 
 
 def _chosen(page: LabelPage) -> int | None:
@@ -137,15 +148,17 @@ def _table(page: LabelPage, *, scale: ScaleView, narrow: bool) -> None:
             "Why": st.column_config.TextColumn("Why decided so", width="medium"),
         },
     )
-    show_pages(
-        key="labels",
-        offset=page.offset,
-        shown=len(rows),
-        total=page.total,
-        size=PAGE,
-        noun="pairs",
-        turn=_turn_page,
-    )
+    _pages(page)
+
+
+def _pages(page: LabelPage) -> None:
+    first, last = page.rows[0].pair_id, page.rows[-1].pair_id
+    at_start = page.offset == 0
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.button("Previous", key="labels.previous", disabled=at_start, on_click=_turn_page, args=(None, first))
+        st.button("Next", key="labels.next", disabled=not page.has_more, on_click=_turn_page, args=(last, None))
+        place = "" if page.offset is None else f"{page.offset + 1:,} to {page.offset + len(page.rows):,} of "
+        st.caption(f"{place}{'' if page.counted else 'more than '}{page.total:,} pairs")
 
 
 def _decision(row: LabelRow) -> str:

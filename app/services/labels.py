@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from dataclasses import replace
+from typing import TypedDict, Unpack
 
 from sqlalchemy.orm import Session
 
@@ -12,13 +14,16 @@ from app.errors import InputInvalid, NotAllowed, NothingToDo
 from app.services.refusals import refuse_revoked_person
 from app.services.views import HistoryEntry, HitView, JudgeView, LabelPage, LabelRow, PairView
 from app.services.votes import votes_of
-from db.enums import LabelSource, Outcome, ReviewAction, Visibility
+from db.enums import LabelSource, Outcome, ReviewAction, Split, Visibility
 from db.models import JudgeRow, Review
 from db.queries.pairs import (
+    PairFilter,
     PairRecord,
     get_definition,
     get_record_or_raise,
     list_hits,
+    list_ids,
+    list_ids_before,
     list_pair_decisions,
     list_pair_reviews,
     list_pair_suggestions,
@@ -29,6 +34,10 @@ from db.queries.positives import PositiveCount, count_positives
 from db.queries.revoked_labels import POLICY as REVOCATION_POLICY
 from db.queries.states import refresh_state
 
+COUNTED = 10_000
+"""Pairs up to which a list says exactly how many fit."""
+SEARCHED = 50
+"""The same where words are looked for: each pair that is counted costs a look into the full-text index."""
 HUMAN_SOURCES = (LabelSource.HUMAN, LabelSource.ADJUDICATED)
 
 
@@ -39,22 +48,80 @@ def judge_view(row: JudgeRow) -> JudgeView:
     )
 
 
+class LabelFilters(TypedDict, total=False):
+    """What a list of labels is narrowed to, as `PairFilter` says."""
+
+    text: str
+    query: str
+    passage: str
+    reason: str
+    judge_id: int | None
+    grade: int | None
+    confidence_from: float | None
+    confidence_to: float | None
+    split: Split | None
+    outcome: Outcome | None
+    reviewed: bool | None
+    disputed: bool | None
+    flagged: bool | None
+
+
 def list_labels(
     workspace: Workspace,
     *,
     criterion: Criterion = Criterion.RELEVANCE,
-    outcome: Outcome | None = None,
-    reviewed: bool | None = None,
-    text: str = "",
-    offset: int = 0,
+    after: int | None = None,
+    before: int | None = None,
     limit: int = 50,
+    **filters: Unpack[LabelFilters],
 ) -> LabelPage:
-    """A page of pairs that have a suggestion, with what was decided and what people said."""
+    """A page of pairs that have a suggestion, with what was decided and what people said.
+
+    It begins behind the pair `after`, or ends before the pair `before`, so that a page deep in a million costs what the
+    first one costs; how many fit is told up to `COUNTED`.
+    """
+    wanted = PairFilter(**filters)
     with workspace.sessions.read() as session:
-        records, total = list_records(
-            session, criterion=criterion, outcome=outcome, reviewed=reviewed, text=text, offset=offset, limit=limit
+        first = list_ids(session, criterion=criterion, wanted=wanted, limit=_head(wanted, limit))
+        counted = len(first) < _head(wanted, limit)
+        ids, offset = _page(first, whole=counted, after=after, before=before, limit=limit)
+        if ids is None:
+            if before is not None:
+                ids = list_ids_before(session, criterion=criterion, wanted=wanted, before=before, limit=limit)
+            else:
+                ids = list_ids(session, criterion=criterion, wanted=wanted, after=after or 0, limit=limit + 1)
+        more = before is not None or len(ids) > limit
+        ids = ids[:limit]
+        records = list_records(session, criterion=criterion, pair_ids=ids)
+        return LabelPage(
+            rows=tuple(_row(record) for record in records),
+            total=len(first) if counted else len(first) - 1,
+            counted=counted,
+            offset=offset,
+            has_more=more,
         )
-        return LabelPage(rows=tuple(_row(record) for record in records), total=total, offset=offset)
+
+
+def _head(wanted: PairFilter, limit: int) -> int:
+    """How many ids are read at once: enough to count, unless each must be looked up in the full-text index."""
+    searched = any(text.strip() for text in (wanted.text, wanted.query, wanted.passage, wanted.reason))
+    return max(SEARCHED if searched else COUNTED, limit) + 1
+
+
+def _page(
+    first: list[int], *, whole: bool, after: int | None, before: int | None, limit: int
+) -> tuple[list[int] | None, int | None]:
+    """The page among the first ids, one more where there is one, and its place from 0; None when it lies behind them.
+
+    whole: there are no others.
+    """
+    if before is not None:
+        end = bisect_left(first, before)
+        start = max(0, end - limit)
+        return (first[start:end], start) if whole or end < len(first) else (None, None)
+    start = 0 if after is None else bisect_right(first, after)
+    page = first[start : start + limit + 1]
+    return (page, start) if whole or len(page) > limit else (None, None)
 
 
 def _row(record: PairRecord) -> LabelRow:

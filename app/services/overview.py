@@ -19,7 +19,10 @@ from db.queries.certifying import count_unanswered, list_certificates, list_open
 from db.queries.counts import GradedCandidates
 from db.queries.queue import count_waiting
 from db.queries.registry import get_live, latest_candidate
-from db.queries.training import criterion_of_model, get_active_run, get_run_of_model, list_curated
+from db.queries.training import criterion_of_model, get_active_run, get_run_of_model
+
+COMPARED = 5_000
+"""Curated labels up to which the Overview compares them with those a model was trained on, one by one. Our choice."""
 
 
 def get_overview(workspace: Workspace, *, criterion: Criterion = Criterion.RELEVANCE) -> OverviewView:
@@ -67,6 +70,9 @@ def get_overview(workspace: Workspace, *, criterion: Criterion = Criterion.RELEV
                 live=live_view,
                 criterion=criterion,
                 graded=graded,
+                n_trainable=counters.count_where(
+                    groups, lambda group: group.split is Split.TRAIN and group.curated_source is not None
+                ),
             ),
             graded_candidates=_graded_text(graded),
         )
@@ -87,6 +93,7 @@ def _next_steps(
     live: ModelView | None,
     criterion: Criterion,
     graded: Mapping[Split, GradedCandidates],
+    n_trainable: int,
 ) -> tuple[NextStep, ...]:
     if n_passages == 0:
         return (NextStep("Import the passages your retriever searches.", "data", "relabel import PATH"),)
@@ -131,13 +138,16 @@ def _next_steps(
         )
     ):
         steps.append(NextStep("Measure the live model on the held-out judgements.", None, "relabel evaluate"))
-    if (
-        active is None
-        and list_curated(session, criterion=criterion)
-        and not is_trained(workspace, session, criterion=criterion)
-    ):
+    if active is None and n_trainable and _is_untrained(workspace, session, n=n_trainable, criterion=criterion):
         steps.append(NextStep("Retrain on the curated labels.", "train", _command("train", criterion)))
     return tuple(steps)
+
+
+def _is_untrained(workspace: Workspace, session: Session, *, n: int, criterion: Criterion) -> bool:
+    """Whether the labels differ from those trained on; with very many, whether anything was said or decided since."""
+    if n > COMPARED:
+        return counts.is_newer_than_training(session, criterion=criterion)
+    return not is_trained(workspace, session, criterion=criterion)
 
 
 def _trust_steps(workspace: Workspace, session: Session, *, criterion: Criterion) -> list[NextStep]:

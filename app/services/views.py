@@ -194,9 +194,15 @@ class LabelRow:
 
 @dataclass(frozen=True, slots=True)
 class LabelPage:
+    """Some labels of a long list. total: how many fit, or, unless `counted`, than how many there are more. offset: how
+    many come before these; None where that is not known. has_more: others come after these.
+    """
+
     rows: tuple[LabelRow, ...]
     total: int
-    offset: int
+    offset: int | None
+    counted: bool = True
+    has_more: bool = False
 
 
 @dataclass(frozen=True, slots=True)

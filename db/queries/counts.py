@@ -9,16 +9,19 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from annotator.types import Criterion, SuggestionStatus
-from db.enums import LabelSource, Outcome, Split
+from db.enums import LabelSource, Outcome, RunStatus, Split
 from db.models import (
     Decision,
     JudgeRow,
+    LabelSet,
     Pair,
     PairState,
     Passage,
     Person,
     Query,
     QueryCluster,
+    Review,
+    TrainingRun,
 )
 from db.queries.audits import PEOPLE_ONLY, locked_pairs
 from db.queries.counters import PairGroup, count_candidates, count_where
@@ -128,6 +131,21 @@ def count_standing_by_person(session: Session, *, groups: list[PairGroup]) -> di
     people = session.execute(sa.select(Person.id, Person.name))
     found = {name: by_person[person_id] for person_id, name in people if by_person.get(person_id)}
     return dict(sorted(found.items(), key=lambda item: (-item[1], item[0])))
+
+
+def is_newer_than_training(session: Session, *, criterion: Criterion) -> bool:
+    """Whether anybody judged or any policy decided since the labels of the newest finished run were frozen."""
+    frozen = session.scalar(
+        sa.select(sa.func.max(LabelSet.created_at))
+        .join(TrainingRun, TrainingRun.label_set_id == LabelSet.id)
+        .where(LabelSet.criterion == criterion, TrainingRun.status == RunStatus.DONE)
+    )
+    if frozen is None:
+        return True
+    newest = (
+        session.scalar(sa.select(model.created_at).order_by(model.id.desc()).limit(1)) for model in (Review, Decision)
+    )
+    return any(at is not None and at > frozen for at in newest)
 
 
 def count_queries(session: Session) -> dict[str, int]:

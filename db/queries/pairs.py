@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import sqlalchemy as sa
@@ -16,6 +17,7 @@ from db.models import (
     Definition,
     JudgeRow,
     Pair,
+    PairFacts,
     PairState,
     Passage,
     Person,
@@ -27,6 +29,7 @@ from db.models import (
 )
 from db.queries.audits import is_concealed
 from db.queries.definitions import is_stale
+from db.queries.text_search import FIELDS, Field, matches
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,34 +94,91 @@ def get_record_or_raise(session: Session, *, pair_id: int, criterion: Criterion)
     return PairRecord(*row)
 
 
-def list_records(
-    session: Session,
-    *,
-    criterion: Criterion,
-    outcome: Outcome | None,
-    reviewed: bool | None,
-    text: str,
-    offset: int,
-    limit: int,
-) -> tuple[list[PairRecord], int]:
-    """A page of the pairs that have a suggestion, and how many there are in all.
+@dataclass(frozen=True, slots=True)
+class PairFilter:
+    """What a list of pairs is narrowed to; None and "" narrow nothing.
 
-    Narrowed to one outcome, it leaves out those that people judge blind: being in the list would tell.
+    text: words in the question, the passage or the reason; query, passage, reason: words in that alone.
+    confidence_from, confidence_to: of the current suggestion, in [0, 1], both ends belong.
     """
-    conditions: list[sa.ColumnElement[bool]] = [PairState.suggestion_id.is_not(None)]
-    if outcome is not None:
-        conditions += [PairState.outcome == outcome, sa.not_(is_concealed(criterion))]
-    if reviewed is not None:
-        conditions.append(PairState.review_id.is_not(None) if reviewed else PairState.review_id.is_(None))
-    if text.strip():
-        pattern = "%" + text.strip().replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_") + "%"
-        conditions.append(
-            sa.or_(*(column.ilike(pattern, escape="\\") for column in (Query.text, Passage.title, Passage.text)))
-        )
-    selected = _records(criterion).where(*conditions)
-    total = session.scalar(selected.with_only_columns(sa.func.count())) or 0
-    rows = session.execute(selected.order_by(Query.id, Pair.id).offset(offset).limit(limit))
-    return [PairRecord(*row) for row in rows], total
+
+    text: str = ""
+    query: str = ""
+    passage: str = ""
+    reason: str = ""
+    judge_id: int | None = None
+    grade: int | None = None
+    confidence_from: float | None = None
+    confidence_to: float | None = None
+    split: Split | None = None
+    outcome: Outcome | None = None
+    reviewed: bool | None = None
+    disputed: bool | None = None
+    flagged: bool | None = None
+
+    @property
+    def tells(self) -> bool:
+        """Whether being in the list would tell what was proposed, decided or said of a pair that is judged blind."""
+        told = (self.judge_id, self.grade, self.confidence_from, self.confidence_to, self.outcome, self.disputed)
+        return any(value is not None for value in told)
+
+
+def list_ids(session: Session, *, criterion: Criterion, wanted: PairFilter, after: int = 0, limit: int) -> list[int]:
+    """Ids of the next pairs that have a suggestion and fit, in the order of their ids, from behind `after` on.
+
+    Narrowed by what may not be shown of pairs that people judge blind, it leaves those out.
+    """
+    statement = _fitting(session, criterion=criterion, wanted=wanted).where(PairFacts.pair_id > after)
+    return list(session.scalars(statement.order_by(PairFacts.pair_id).limit(limit)))
+
+
+def list_ids_before(
+    session: Session, *, criterion: Criterion, wanted: PairFilter, before: int, limit: int
+) -> list[int]:
+    """Ids of the pairs that come just before, in the order of their ids."""
+    statement = _fitting(session, criterion=criterion, wanted=wanted).where(PairFacts.pair_id < before)
+    return list(session.scalars(statement.order_by(PairFacts.pair_id.desc()).limit(limit)))[::-1]
+
+
+def list_records(session: Session, *, criterion: Criterion, pair_ids: Sequence[int]) -> list[PairRecord]:
+    """These pairs with all that holds for them, in the order of their ids; a page of them at a time."""
+    rows = session.execute(_records(criterion).where(Pair.id.in_(pair_ids)).order_by(Pair.id))
+    return [PairRecord(*row) for row in rows]
+
+
+def _fitting(session: Session, *, criterion: Criterion, wanted: PairFilter) -> sa.Select[int]:
+    facts = PairFacts
+    conditions = [facts.criterion == criterion, facts.status.is_not(None)]
+    equal = {
+        facts.judge_id: wanted.judge_id,
+        facts.grade: wanted.grade,
+        facts.split: wanted.split,
+        facts.outcome: wanted.outcome,
+    }
+    conditions += [column == value for column, value in equal.items() if value is not None]
+    if wanted.confidence_from is not None:
+        conditions.append(facts.confidence >= wanted.confidence_from)
+    if wanted.confidence_to is not None:
+        conditions.append(facts.confidence <= wanted.confidence_to)
+    if wanted.reviewed is not None:
+        conditions.append(facts.person_id.is_not(None) if wanted.reviewed else facts.person_id.is_(None))
+    for column, yes in ((facts.disputed, wanted.disputed), (facts.flagged, wanted.flagged)):
+        if yes is not None:
+            conditions.append(column.is_(yes))
+    if wanted.tells:
+        id_, split = facts.pair_id.expression, facts.split.expression
+        conditions.append(sa.not_(is_concealed(criterion, pair_id=id_, split=split)))
+    fields: tuple[tuple[str, tuple[Field, ...]], ...] = (
+        (wanted.text, FIELDS),
+        (wanted.query, ("query",)),
+        (wanted.passage, ("passage",)),
+        (wanted.reason, ("reason",)),
+    )
+    for text, within in fields:
+        if text.strip():
+            pair_id = facts.pair_id.expression
+            conditions.append(matches(session, text, pair_id=pair_id, criterion=criterion, within=within))
+    return sa.select(facts.pair_id).where(*conditions)
 
 
 def get_split(session: Session, pair_id: int) -> Split | None:

@@ -20,7 +20,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session, aliased
 
 from annotator.types import Criterion
-from db.models import Pair, PairState, Passage, Query, QueryCluster, Suggestion
+from db.models import Pair, PairFacts, PairState, Passage, Query, Suggestion
 from db.queries.audits import is_concealed
 
 Field = Literal["query", "passage", "reason"]
@@ -30,6 +30,10 @@ MAX_WORDS = 64
 """Words of a search that count; later ones are left out. Our choice: longer than most questions, quick to parse."""
 MAX_WORD = 200
 """Characters of one word that count; PostgreSQL refuses words of more than 2,046 bytes."""
+
+FREQUENT = 200_000
+"""Pairs from which on words count as frequent. Our choice: so many are found in a second, and asking pair by pair fills
+a page sooner only where one in five or so holds the words."""
 
 _SEARCHED: dict[str, tuple[sa.orm.InstrumentedAttribute[int], sa.ColumnElement[str]]] = {
     "query": (Query.id, Query.text.expression),
@@ -80,29 +84,113 @@ def matching_pairs(
     A text without a letter or digit finds nothing; one that is blank is no search, and callers leave it out.
     """
     terms = terms_of(text)
-    pair = aliased(Pair)
     if not terms:
-        return sa.select(pair.id).where(sa.false())
-    parts: list[sa.Select[int]] = []
-    if "query" in within:
-        parts.append(sa.select(pair.id).where(pair.query_id.in_(_found(session, "query", terms))))
-    if "passage" in within:
-        parts.append(sa.select(pair.id).where(pair.passage_id.in_(_found(session, "passage", terms))))
-    if "reason" in within:
-        parts.append(
-            sa.select(Pair.id)
-            .join(Query, Query.id == Pair.query_id)
-            .join(QueryCluster, QueryCluster.id == Query.cluster_id)
-            .join(PairState, sa.and_(PairState.pair_id == Pair.id, PairState.criterion == criterion))
-            .where(
-                PairState.suggestion_id.in_(_found(session, "suggestion", terms)),
-                sa.not_(is_concealed(criterion)),
-            )
-        )
+        return sa.select(Pair.id).where(sa.false())
+    parts = _parts(session, terms, criterion=criterion, within=within)
     if len(parts) == 1:
         return parts[0]
     found = sa.union(*parts).subquery()
     return sa.select(found.c[0])
+
+
+def matches(
+    session: Session,
+    text: str,
+    *,
+    pair_id: sa.ColumnElement[int],
+    criterion: Criterion,
+    within: Collection[Field] = FIELDS,
+) -> sa.ColumnElement[bool]:
+    """Whether the pair of that id is one of `matching_pairs`, as a condition that is quick where a page is wanted.
+
+    Rare words are looked up first and the pairs found by them. With frequent ones (more than `FREQUENT` pairs, told by
+    one look into the index) that would read half the workspace for one page: then each pair that comes up is asked.
+    """
+    wanted = matching_pairs(session, text, criterion=criterion, within=within)
+    terms = terms_of(text)
+    if not terms or session.get_bind().dialect.name != "sqlite":
+        return pair_id.in_(wanted)
+    left = FREQUENT
+    for part in _parts(session, terms, criterion=criterion, within=within):
+        some = part.limit(left + 1).subquery()
+        left -= session.scalar(sa.select(sa.func.count()).select_from(some)) or 0
+        if left < 0:
+            return _asked(terms, pair_id=pair_id, criterion=criterion, within=within)
+    return pair_id.in_(wanted)
+
+
+def _parts(
+    session: Session, terms: tuple[Term, ...], *, criterion: Criterion, within: Collection[Field]
+) -> list[sa.Select[int]]:
+    pair = aliased(Pair)
+    parts: list[sa.Select[int]] = []
+    if "query" in within:
+        found = _found(session, "query", terms).subquery()
+        parts.append(sa.select(pair.id).join(found, found.c[0] == pair.query_id))
+    if "passage" in within:
+        found = _found(session, "passage", terms).subquery()
+        parts.append(sa.select(pair.id).join(found, found.c[0] == pair.passage_id))
+    if "reason" in within:
+        found, said = _found(session, "suggestion", terms).subquery(), aliased(Suggestion)
+        parts.append(
+            sa.select(said.pair_id).join(found, found.c[0] == said.id).where(_readable(said, criterion=criterion))
+        )
+    return parts
+
+
+def _readable(said: type[Suggestion], *, criterion: Criterion) -> sa.ColumnElement[bool]:
+    """That a suggestion is its pair's current one, and nobody judges the pair blind."""
+    state, facts = aliased(PairState), aliased(PairFacts)
+    id_, split = facts.pair_id.expression, facts.split.expression
+    return sa.exists(
+        sa.select(1).where(
+            state.pair_id == said.pair_id,
+            state.criterion == criterion,
+            state.suggestion_id == said.id,
+            facts.pair_id == said.pair_id,
+            facts.criterion == criterion,
+            sa.not_(is_concealed(criterion, pair_id=id_, split=split)),
+        )
+    )
+
+
+def _asked(
+    terms: tuple[Term, ...], *, pair_id: sa.ColumnElement[int], criterion: Criterion, within: Collection[Field]
+) -> sa.ColumnElement[bool]:
+    """The same condition, asked of one pair at a time: SQLite looks into its index for that row alone."""
+    pair = aliased(Pair)
+    ways: list[sa.ColumnElement[bool]] = []
+
+    def holds(table: str, row: sa.ColumnElement[int]) -> sa.ColumnElement[bool]:
+        index, whole = _index(table)
+        return sa.exists(sa.select(1).select_from(index).where(whole.op("MATCH")(_match(terms)), index.c.rowid == row))
+
+    if "query" in within:
+        ways.append(holds("query", pair.query_id.expression))
+    if "passage" in within:
+        ways.append(holds("passage", pair.passage_id.expression))
+    if "reason" in within:
+        said, current = aliased(Suggestion), aliased(PairState)
+        ways.append(
+            sa.exists(
+                sa.select(1)
+                .select_from(said)
+                .where(
+                    said.id
+                    == sa.select(current.suggestion_id)
+                    .where(current.pair_id == pair.id, current.criterion == criterion)
+                    .scalar_subquery(),
+                    holds("suggestion", said.id.expression),
+                    _readable(said, criterion=criterion),
+                )
+            )
+        )
+    return sa.exists(sa.select(1).select_from(pair).where(pair.id == pair_id, sa.or_(*ways)))
+
+
+def _index(table: str) -> tuple[sa.TableClause, sa.ColumnElement[str]]:
+    whole: sa.ColumnElement[str] = sa.literal_column(f"search_{table}", sa.String)
+    return sa.table(f"search_{table}", sa.column("rowid", sa.Integer)), whole
 
 
 def _found(
@@ -110,8 +198,7 @@ def _found(
 ) -> sa.Select[int]:
     """Ids of the rows of one table that hold all the terms."""
     if session.get_bind().dialect.name == "sqlite":
-        index = sa.table(f"search_{table}", sa.column("rowid", sa.Integer))
-        whole: sa.ColumnElement[str] = sa.literal_column(f"search_{table}", sa.String)
+        index, whole = _index(table)
         return sa.select(index.c.rowid).where(whole.op("MATCH")(_match(terms)))
     id_, words = _SEARCHED[table]
     wanted: sa.ColumnElement[str] | None = None

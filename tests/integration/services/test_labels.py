@@ -13,7 +13,6 @@ from annotator.types import Criterion
 from app.bootstrap import Workspace
 from app.errors import InputInvalid, NothingToDo
 from app.services import labelling, labels, reviewing, routing
-from app.services.importing import import_passages
 from builders import TOPICS, Clock, add_candidates, add_corpus, add_suggestions, pair_ids, scripted_judge, with_clock
 from db.enums import LabelSource, Outcome, ReviewAction, Visibility
 from db.errors import NotFound
@@ -68,11 +67,31 @@ def adjudicate(workspace: Workspace, pair_id: int, grade: int) -> int:
 
 def test_pages_hold_every_label_once(labelled: Workspace) -> None:
     """A label on two pages, or on none, when the list is paged."""
-    pages = [labels.list_labels(labelled, offset=offset, limit=5) for offset in (0, 5, 10, 15)]
-    assert [page.total for page in pages] == [12] * 4
-    assert [len(page.rows) for page in pages] == [5, 5, 2, 0]
+    pages, after = [], None
+    while not pages or pages[-1].has_more:
+        pages.append(labels.list_labels(labelled, after=after, limit=5))
+        after = pages[-1].rows[-1].pair_id
+    assert [(page.total, page.counted) for page in pages] == [(12, True)] * 3
+    assert [(page.offset, len(page.rows)) for page in pages] == [(0, 5), (5, 5), (10, 2)]
     listed = [row.pair_id for page in pages for row in page.rows]
-    assert sorted(listed) == sorted(pair_ids(labelled).values())
+    assert listed == sorted(pair_ids(labelled).values())
+    back = labels.list_labels(labelled, before=pages[2].rows[0].pair_id, limit=5)
+    assert (back.rows, back.offset, back.has_more) == (pages[1].rows, 5, True)
+
+
+def test_far_down_a_long_list_pages_follow_each_other_and_the_number_is_at_least_told(
+    labelled: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Past the pairs that are counted the list ends, or says a number that is none."""
+    monkeypatch.setattr(labels, "COUNTED", 4)
+    ids = sorted(pair_ids(labelled).values())
+    page = labels.list_labels(labelled, after=ids[5], limit=3)
+    assert ([row.pair_id for row in page.rows], page.has_more) == (ids[6:9], True)
+    assert (page.total, page.counted, page.offset) == (4, False, None)
+    back = labels.list_labels(labelled, before=ids[9], limit=3)
+    assert ([row.pair_id for row in back.rows], back.has_more) == (ids[6:9], True)
+    last = labels.list_labels(labelled, after=ids[8], limit=3)
+    assert ([row.pair_id for row in last.rows], last.has_more) == (ids[9:], False)
 
 
 def test_filters_tell_accepted_rejected_and_reviewed_apart(labelled: Workspace) -> None:
@@ -91,19 +110,15 @@ def test_filters_tell_accepted_rejected_and_reviewed_apart(labelled: Workspace) 
     assert (row.grade, row.human_grade, row.curated_grade, row.curated_source) == (3, 1, 1, LabelSource.HUMAN)
 
 
-def test_what_is_typed_in_the_search_is_looked_for_literally(any_workspace: Workspace) -> None:
-    """A percent sign in the search box finds everything."""
-    add_corpus(any_workspace, topics=FEW)
-    import_passages(
-        any_workspace,
-        [("bread-answer", "bread", r"100% rye, a_b c\d"), ("bread-partly", "", "100 aXb grabs c/d")],
-        source_name="everyday",
-    )
-    add_candidates(any_workspace, topics=FEW)
-    add_suggestions(any_workspace)
-    # Each passage is a candidate of both questions; "sourdough" stands in a question and in one passage.
-    expected = {"100%": 2, "a_b": 2, "AXB": 2, "c\\d": 2, "%": 2, "_": 2, "SOURDOUGH": 7, "  ": 12, "rye_": 0}
-    assert {text: labels.list_labels(any_workspace, text=text).total for text in expected} == expected
+def test_words_that_are_frequent_or_rare_are_found_alike(labelled: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The way that is quick for frequent words finds other pairs than the way for rare ones."""
+    # "sourdough" stands in a question with six pairs and in one passage that is a candidate of both questions.
+    expected = {"SOURDOUGH": 7, "sourd": 7, "  ": 12, "%": 0, '"sourdough not rise"': 6, "nowhere": 0, "scripted": 12}
+    assert {text: labels.list_labels(labelled, text=text).total for text in expected} == expected
+    monkeypatch.setattr("db.queries.text_search.FREQUENT", 0)
+    assert {text: labels.list_labels(labelled, text=text).total for text in expected} == expected
+    assert labels.list_labels(labelled, reason="scripted", passage="sourdough").total == 2
+    assert labels.list_labels(labelled, query="chain", grade=3).total == 1
 
 
 def test_an_overturned_label_keeps_the_suggestion_and_the_review(labelled: Workspace) -> None:
