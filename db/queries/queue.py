@@ -223,7 +223,11 @@ def next_queued(
     """
     undone, free = _queued_statements(criterion, chosen.column)
     undone, free = undone.where(*chosen.conditions), free.where(*chosen.conditions)
-    asked = {"version": active_version(session, criterion), "person": person_id, "start": start}
+    asked: dict[str, object] = {
+        "version": active_version(session, criterion),
+        "person": person_id,
+        "start": start,
+    }
     first = session.scalar(undone, asked)
     if first is None:
         return start, None
@@ -258,7 +262,7 @@ def next_skipped(
     *before, queued = _skipped_statements(criterion)
     asked = {"version": active_version(session, criterion), "person": person_id, "now": now}
     for statement in (*(before if drawn else ()), queued.where(*chosen.conditions)):
-        found = session.scalar(statement, asked)
+        found: int | None = session.scalar(statement, asked)
         if found is not None:
             return found
     return None
@@ -315,7 +319,7 @@ def still_waits(session: Session, *, criterion: Criterion, pair_id: int) -> bool
 
 @cache
 def _asks_drawn(criterion: Criterion) -> tuple[sa.Select[bool], ...]:
-    wanted = sa.bindparam("pair")
+    wanted: sa.BindParameter[int] = sa.bindparam("pair")
     return tuple(sa.select(one.where(column == wanted).exists()) for one, column, _ in _sources(criterion))
 
 
