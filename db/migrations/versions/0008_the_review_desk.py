@@ -73,9 +73,15 @@ def _queue() -> None:
         "LEFT JOIN pair_state s ON s.pair_id = k.pair_id AND s.criterion = k.criterion"
     )
     op.execute("DROP TABLE kept_queue")
-    where = {"sqlite_where": sa.text("open > 0"), "postgresql_where": sa.text("open > 0")}
+    still_open = sa.text("open > 0")
     for order in _ORDERS:
-        op.create_index(f"ix_queue_entry_{order}", "queue_entry", ["criterion", "version", order], **where)
+        op.create_index(
+            f"ix_queue_entry_{order}",
+            "queue_entry",
+            ["criterion", "version", order],
+            sqlite_where=still_open,
+            postgresql_where=still_open,
+        )
 
 
 def _leases() -> None:
@@ -127,8 +133,13 @@ def _reviews_and_states() -> None:
         op.execute(f"ALTER TABLE {column}")
     op.create_index(op.f("ix_review_revises_id"), "review", ["revises_id"])
     for word in ("disputed", "flagged"):
-        where = {"sqlite_where": sa.text(word), "postgresql_where": sa.text(word)}
-        op.create_index(f"ix_pair_state_{word}", "pair_state", ["criterion", "pair_id"], **where)
+        op.create_index(
+            f"ix_pair_state_{word}",
+            "pair_state",
+            ["criterion", "pair_id"],
+            sqlite_where=sa.text(word),
+            postgresql_where=sa.text(word),
+        )
     standing = (
         "FROM review r WHERE r.pair_id = pair_state.pair_id AND r.criterion = pair_state.criterion "
         "AND r.action IN ('grade', 'adjudicate') AND NOT EXISTS (SELECT 1 FROM review u WHERE u.undoes_id = r.id)"
