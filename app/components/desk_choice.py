@@ -186,7 +186,7 @@ def from_filters(filters: Mapping[str, object]) -> DeskChoice:
     return DeskChoice(
         order=order if order in ORDERS else DEFAULT.order,
         blind=filters.get("blind") is True,
-        cause=QueueCause(cause) if cause in set(QueueCause) else None,
+        cause=next((known for known in QueueCause if known == cause), None),
         judge_id=judge_id if isinstance(judge_id, int) else None,
         grade=grade if isinstance(grade, int) else None,
         confidence_from=_share(filters.get("confidence_from")),

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     from app.services.views import Card
 
+ReviewWord = Literal["graded", "adjudicated", "kept", "revised", "skipped", "flagged"]
+
 SideState = Literal["open", "yours", "done", "elsewhere"]
 """Of a candidate beside the card: to be graded; graded by this person; graded by as many as are wanted; not to be
 graded by this person now (somebody else has it open, it is flagged, or it is judged blind and was seen)."""
@@ -20,7 +22,7 @@ class CardReview:
 
     person: str
     grade: int | None
-    what: Literal["graded", "adjudicated", "kept", "revised", "skipped", "flagged"]
+    what: ReviewWord
     blind: bool
     note: str
     at: datetime

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -15,7 +16,7 @@ from app.services.desk_choice import DEFAULT, DeskChoice
 from app.services.desk_memory import memory_of
 from app.services.desk_progress import count_waiting
 from app.services.desk_turns import Taken, in_turn
-from app.services.desk_views import CardReview
+from app.services.desk_views import CardReview, ReviewWord
 from app.services.labels import concealed, pair_view
 from app.services.refusals import refuse_revoked_person
 from app.services.views import Card, PairView
@@ -370,15 +371,18 @@ def _reviews(session: Session, lease: Lease) -> tuple[CardReview, ...]:
     )
 
 
-def _what(review: Review, grades: dict[int, int | None]) -> str:
+_DONE: Mapping[ReviewAction, ReviewWord] = {
+    ReviewAction.GRADE: "graded",
+    ReviewAction.ADJUDICATE: "adjudicated",
+    ReviewAction.SKIP: "skipped",
+    ReviewAction.FLAG: "flagged",
+}
+
+
+def _what(review: Review, grades: dict[int, int | None]) -> ReviewWord:
     if review.revises_id is not None:
         return "kept" if grades.get(review.revises_id) == review.grade else "revised"
-    return {
-        ReviewAction.GRADE: "graded",
-        ReviewAction.ADJUDICATE: "adjudicated",
-        ReviewAction.SKIP: "skipped",
-        ReviewAction.FLAG: "flagged",
-    }[review.action]
+    return _DONE[review.action]
 
 
 def _why_here(lease: Lease, drawn: BlindPair | None, entry: QueueEntry | None, *, first: bool) -> str:

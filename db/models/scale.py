@@ -6,7 +6,7 @@ reads it, compares it with what it was derived from, and makes it anew.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import MutableMapping
 from typing import Any
 
 import sqlalchemy as sa
@@ -100,7 +100,7 @@ class UsageCount(Base):
     unpriced: Mapped[int] = mapped_column(sa.BigInteger)
 
 
-def is_modelled(name: str | None, kind: str, parents: Mapping[str, Any]) -> bool:
+def is_modelled(name: str | None, kind: str, parents: MutableMapping[Any, str | None]) -> bool:
     """Whether a table or index of the database is one that the models describe; for Alembic's `include_name`.
 
     Full-text indexes (`search_…`) are made in migration 0009 and have no model: no row of them is ever read.

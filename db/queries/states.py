@@ -104,7 +104,8 @@ class _Said:
     def holding(self) -> Review | None:
         """The latest adjudication, else the latest grade."""
         adjudicated = [review for review in self.grades if review.action is ReviewAction.ADJUDICATE]
-        return (adjudicated or self.grades or [None])[-1]
+        chosen = adjudicated or self.grades
+        return chosen[-1] if chosen else None
 
     @property
     def graders(self) -> int:
