@@ -75,10 +75,8 @@ def grade_blind(page: Page) -> None:
 
 def pick_three(page: Page) -> None:
     press(page, "b", '[data-mode="several"]')
-    for _ in range(3):
-        page.keyboard.press("Space")
-        page.keyboard.press("ArrowDown")
-        page.keyboard.press("ArrowDown")
+    for number in (2, 1, 0):
+        page.locator("[data-pick]").nth(number).check()
 
 
 Prepare = Callable[["Page"], None] | None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from app.components.badges import grade_text
 from app.components.desk_parts import button_html
 from app.components.keys import MAX_NOTE
 from app.components.text import escaped
@@ -17,9 +16,9 @@ def answers_html(card: Card, *, scale: ScaleView, can_undo: bool) -> str:
     )
     keep = ""
     if revising:
-        keep = button_html("Enter", "⏎", f"Keep {grade_text(card.own_grade, scale)}", kind="rl-keep")
+        keep = button_html("Enter", "⏎", f"Keep {card.own_grade}", kind="rl-keep")
     others = (
-        button_html("s", "s", "Skip")
+        ("" if revising else button_html("s", "s", "Skip"))  # a grade that is stored is kept or revised, not skipped
         + button_html("u", "u", "Undo", disabled=not can_undo)
         + button_html("f", "f", "Flag")
     )
@@ -33,7 +32,7 @@ def list_answers_html(*, picking: bool, can_undo: bool, scale: ScaleView) -> str
     """The bar below the list view."""
     grades = "".join(_grade(grade, scale, own=False) for grade in range(scale.max_grade + 1)) if picking else ""
     others = (
-        button_html("l", "l", "Back to the card")
+        button_html("l", "l", "To the card")
         + button_html("b", "b", "One by one" if picking else "Several at once")
         + button_html("u", "u", "Undo", disabled=not can_undo)
     )
