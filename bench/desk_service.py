@@ -138,6 +138,10 @@ def label_pages(workspace: Workspace, *, words: Words, size: int, times: int) ->
         "two words": {"text": f"{words.words[3]} {words.words[40]}"},
         "frequent word, rejected": {"text": frequent, "outcome": Outcome.REJECTED},
         "no such word": {"text": "nobodywrotethis"},
+        "frequent word in the reason": {"reason": frequent},
+        "grade and confidence": {"grade": 3, "confidence_from": 0.5, "confidence_to": 0.6},
+        "flagged": {"flagged": True},
+        "disputed": {"disputed": True},
         "half way down": {"after": size // 2},
     }
     found: dict[str, list[float]] = {name: [] for name in cases}
