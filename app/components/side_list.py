@@ -73,7 +73,7 @@ def list_html(
         f'data-mode="{"several" if picking else "list"}">'
         f"{line_html('All passages of this question', _counted(side), progress)}"
         f"{query_html(query, definition, guidelines=guidelines)}{chosen}"
-        f'<ol class="rl-rows" aria-label="All passages of this question">{rows}</ol></div>'
+        f'<ol class="rl-rows" tabindex="0" aria-label="All passages of this question">{rows}</ol></div>'
     )
 
 
