@@ -105,7 +105,10 @@ export default function ({ data, setTriggerValue }) {
     if (isTyping(element)) return;
     const name = nameOf(event);
     if ((name === "Enter" || name === "Space") && isOperable(element)) return;
-    if (act(name, element)) event.preventDefault();
+    if (!act(name, element)) return;
+    event.preventDefault();
+    // Whoever goes on by key is at the card: Enter and Space must not stay with a switch that was clicked before.
+    if (document.activeElement === element && element.closest("[data-card]") === null) element.blur();
   };
 
   // The second click of a double click would fall on the button of the next card, which stands in the same place.
