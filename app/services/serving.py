@@ -24,7 +24,7 @@ from db.enums import LabelSource, QueueCause, ReviewAction, Visibility
 from db.models import Lease, PairState, Person, QueueEntry, Review, Suggestion
 from db.queries import leases, queue
 from db.queries.audits import PEOPLE_ONLY, BlindPair, get_blind_pair
-from db.queries.desk_filters import filter_of
+from db.queries.desk_filters import COLUMNS, filter_of
 from db.queries.draws import hold_draws
 from db.queries.hidden_checks import is_check_turn, next_check
 from db.queries.judge_first import is_first
@@ -136,7 +136,7 @@ def _stays(session: Session, lease: Lease, *, pair_id: int | None, desk: DeskCho
         return True
     if desk.cause is QueueCause.DRAWN and drawn is not None:
         return True
-    chosen = filter_of(desk, criterion=lease.criterion)
+    chosen = filter_of(session, desk, criterion=lease.criterion)
     return queue.is_within(session, criterion=lease.criterion, pair_id=lease.pair_id, chosen=chosen)
 
 
@@ -167,7 +167,7 @@ def _next(
 def _next_pair(
     workspace: Workspace, session: Session, *, person_id: int, criterion: Criterion, desk: DeskChoice
 ) -> int | None:
-    now, chosen = workspace.now(), filter_of(desk, criterion=criterion)
+    now, chosen = workspace.now(), filter_of(session, desk, criterion=criterion)
     drawn_only = desk.cause is QueueCause.DRAWN
     drawn_too = drawn_only or not desk.narrowed
     found = None
@@ -322,7 +322,7 @@ def card_of(workspace: Workspace, session: Session, lease: Lease, *, desk: DeskC
         card=lease.card,
         pair=pair,
         queue_reason=_why_here(lease, drawn, entry, first=first),
-        position=0 if entry is None or before else getattr(entry, filter_of(desk, criterion=lease.criterion).column),
+        position=0 if entry is None or before else getattr(entry, COLUMNS[desk.order]),
         waiting=count_waiting(workspace, session, criterion=lease.criterion),
         expires_at=lease.expires_at,
         phase="revise" if revising else "grade",

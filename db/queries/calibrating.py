@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
@@ -18,7 +19,6 @@ from db.models import (
     Candidate,
     JudgeRow,
     Pair,
-    PairState,
     Query,
     QueryCluster,
     Review,
@@ -26,6 +26,7 @@ from db.models import (
     Suggestion,
 )
 from db.queries.audits import locked_pairs
+from db.queries.counters import list_groups
 from db.queries.standing import GRADING, revoked_people, standing_reviews
 
 
@@ -130,38 +131,33 @@ def get_judge_or_raise(session: Session, judge_id: int) -> JudgeRow:
 
 def list_judges(session: Session, *, criterion: Criterion) -> list[tuple[JudgeRow, int]]:
     """Every judge that ever proposed, and on how many train pairs its suggestion is the current one; most first."""
-    current = (
-        sa.select(Suggestion.judge_id, sa.func.count().label("n"))
-        .join(PairState, PairState.suggestion_id == Suggestion.id)
-        .join(Pair, Pair.id == Suggestion.pair_id)
-        .join(Query, Query.id == Pair.query_id)
-        .join(QueryCluster, QueryCluster.id == Query.cluster_id)
-        .where(PairState.criterion == criterion, QueryCluster.split == Split.TRAIN)
-        .group_by(Suggestion.judge_id)
-        .subquery()
-    )
-    number = sa.func.coalesce(current.c.n, 0)
-    rows = session.execute(
-        sa.select(JudgeRow, number)
-        .outerjoin(current, current.c.judge_id == JudgeRow.id)
-        .where(
+    current: Counter[int] = Counter()
+    for group in list_groups(session, criterion=criterion):
+        if group.judge_id is not None and group.split is Split.TRAIN:
+            current[group.judge_id] += group.n
+    judges = session.scalars(
+        sa.select(JudgeRow).where(
             JudgeRow.criterion == criterion,
             sa.exists().where(Suggestion.judge_id == JudgeRow.id, Suggestion.criterion == criterion),
         )
-        .order_by(number.desc(), JudgeRow.id.desc())
     )
-    return [(judge, int(n)) for judge, n in rows]
+    return sorted(((judge, current[judge.id]) for judge in judges), key=lambda found: (-found[1], -found[0].id))
+
+
+_LAST = 10_000
 
 
 def main_kind(session: Session, judge_id: int) -> ConfidenceKind | None:
-    """The kind of most of a judge's confidences; None when it gave none."""
-    return session.scalar(
+    """The kind of most of a judge's confidences, on the last 10,000 pairs with one; None when it gave none."""
+    newest = (
         sa.select(Suggestion.confidence_kind)
         .where(Suggestion.judge_id == judge_id, Suggestion.confidence_kind.is_not(None))
-        .group_by(Suggestion.confidence_kind)
-        .order_by(sa.func.count().desc(), Suggestion.confidence_kind)
-        .limit(1)
+        .order_by(Suggestion.pair_id.desc())  # as its index goes: a million need not be counted for one word
+        .limit(_LAST)
+        .subquery()
     )
+    kind = newest.c.confidence_kind
+    return session.scalar(sa.select(kind).group_by(kind).order_by(sa.func.count().desc(), kind).limit(1))
 
 
 def get_calibrator(

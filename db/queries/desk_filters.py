@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import Protocol
 
 import sqlalchemy as sa
+from sqlalchemy.orm import Session
 
 from annotator.types import Criterion
 from db.enums import QueueCause
-from db.models import Pair, Passage, Query, QueueEntry
+from db.models import QueueEntry
 from db.queries.audits import is_drawn
 from db.queries.queue import QueueFilter
+from db.queries.text_search import matches
 
 COLUMNS = {
     "value": "position",
@@ -41,7 +43,7 @@ class Choice(Protocol):
     def by_proposal(self) -> bool: ...
 
 
-def filter_of(choice: Choice, *, criterion: Criterion) -> QueueFilter:
+def filter_of(session: Session, choice: Choice, *, criterion: Criterion) -> QueueFilter:
     """The order and the conditions that a choice means.
 
     Chosen by what was proposed, no pair comes that people judge blind: being found would tell.
@@ -60,20 +62,5 @@ def filter_of(choice: Choice, *, criterion: Criterion) -> QueueFilter:
     if choice.by_proposal:
         conditions.append(~is_drawn(QueueEntry.pair_id, criterion))
     if choice.text.strip():
-        conditions.append(_matches(choice.text.strip()))
+        conditions.append(matches(session, choice.text, pair_id=QueueEntry.pair_id.expression, criterion=criterion))
     return QueueFilter(COLUMNS[choice.order], tuple(conditions))
-
-
-def _matches(text: str) -> sa.ColumnElement[bool]:
-    pattern = "%" + text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_") + "%"
-    columns = (Query.text, Passage.title, Passage.text)
-    return (
-        sa.exists()
-        .where(
-            Pair.id == QueueEntry.pair_id,
-            Query.id == Pair.query_id,
-            Passage.id == Pair.passage_id,
-            sa.or_(*(column.ilike(pattern, escape="\\") for column in columns)),
-        )
-        .correlate(QueueEntry)
-    )
