@@ -26,10 +26,11 @@ from app.services.views import ExportReport
 from db.enums import LabelSource, Split
 from db.queries import exports
 from db.queries.exports import ExportedLabel
+from db.queries.histories import PairEvent, stream_events
 from retriever.types import Passage
 
 DIRECTORIES = ("beir", "trec")
-FILES = ("labels", "triplets", "lists")
+FILES = ("labels", "triplets", "lists", "history")
 NEGATIVES = 8
 """Triplets a positive is in at most; its negatives are taken in turn, so that all of a query's are used."""
 MARK = "export.json"
@@ -61,8 +62,10 @@ def export(
     - `triplets`: query, positive, negative, then ids, grades, sources, judges and decisions; train queries only.
       Positives are relevant, negatives have grade 0; what is between is neither.
     - `lists`: query, docs, labels (grades, highest first), then the same columns; train queries only.
+    - `history`: one row for everything that happened to a pair, oldest first: who did what, when, blind or not, what a
+      judge said, which models it trained; see `db.queries.histories.PairEvent`.
 
-    The last three are one file: `target` if that ends in .jsonl or .parquet, else a file named after the layout in the
+    The last four are one file: `target` if that ends in .jsonl or .parquet, else a file named after the layout in the
     directory `target`. sentence-transformers takes the first three columns of the last two as they are.
 
     Raises:
@@ -107,6 +110,8 @@ class _Writer:
                 return self._triplets()
             case "lists":
                 return self._lists()
+            case "history":
+                return (_event_row(event) for event in stream_events(self.session, criterion=self.criterion))
             case _:
                 return (_label_row(label) for label in self.labels())
 
@@ -183,6 +188,25 @@ def _label_row(label: ExportedLabel) -> Row:
         "decision": _word(label.decision),
         "policy": label.policy,
         "why": label.why,
+    }
+
+
+def _event_row(event: PairEvent) -> Row:
+    return {
+        "query_id": event.query_id,
+        "corpus_id": event.passage_id,
+        "split": _word(event.split),
+        "at": event.at.isoformat(),
+        "actor": event.actor,
+        "who": event.who,
+        "did": event.did,
+        "grade": event.grade,
+        "confidence": event.confidence,
+        "confidence_kind": _word(event.confidence_kind),
+        "visibility": _word(event.visibility),
+        "seconds": event.seconds,
+        "hidden_check": event.hidden_check,
+        "note": event.note,
     }
 
 
@@ -317,6 +341,13 @@ def _schema(layout: str) -> Any:
                 *("decision", "policy", "why"),
             ]
             return pa.schema([(name, numbers.get(name, text)) for name in names])
+        case "history":
+            kinds = {"grade": real, "confidence": real, "seconds": real, "hidden_check": pa.bool_()}
+            names = [
+                *("query_id", "corpus_id", "split", "at", "actor", "who", "did", "grade", "confidence"),
+                *("confidence_kind", "visibility", "seconds", "hidden_check", "note"),
+            ]
+            return pa.schema([(name, kinds.get(name, text)) for name in names])
         case "triplets":
             sides = [
                 (f"{side}_{name}", whole if name == "grade" else text)

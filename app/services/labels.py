@@ -16,6 +16,7 @@ from app.services.views import HistoryEntry, HitView, JudgeView, LabelPage, Labe
 from app.services.votes import votes_of
 from db.enums import LabelSource, Outcome, ReviewAction, Split, Visibility
 from db.models import JudgeRow, Review
+from db.queries.histories import list_trained, what_done
 from db.queries.pairs import (
     PairFilter,
     PairRecord,
@@ -266,18 +267,31 @@ def _history(session: Session, *, pair_id: int, criterion: Criterion) -> tuple[H
         who = "revocation" if revoked else f"{policy.kind} {policy.version[:8]}"
         what = "set aside" if revoked else str(decision.outcome)
         entries.append(HistoryEntry(decision.created_at, who, what, decision.why))
-    for review, person in list_pair_reviews(session, pair_id=pair_id, criterion=criterion):
-        entries.append(HistoryEntry(review.created_at, person.name, _review_text(review), review.note))
+    reviews = list_pair_reviews(session, pair_id=pair_id, criterion=criterion)
+    known = {review.id: review for review, _ in reviews}
+    for review, person in reviews:
+        if not review.hidden_check:  # who reads this may be served the pair as one
+            about = known.get(review.revises_id or review.undoes_id or 0)
+            entries.append(HistoryEntry(review.created_at, person.name, _review_text(review, about), review.note))
+    for at, model, grade in list_trained(session, pair_id=pair_id, criterion=criterion):
+        entries.append(HistoryEntry(at, model, f"was trained on it as {grade:g}", ""))
     return tuple(sorted(entries, key=lambda entry: entry.at))
 
 
-def _review_text(review: Review) -> str:
-    if review.action is ReviewAction.UNDO:
-        return "took back the review before"
+_DONE = {
+    "undone": "took back the review before",
+    "sent back": "sent the flag back",
+    "skipped": "skip",
+    "flagged": "flag",
+}
+
+
+def _review_text(review: Review, about: Review | None) -> str:
+    did = what_done(review, about)
     if review.grade is None:
-        return str(review.action)
-    verb = "adjudicated" if review.action is ReviewAction.ADJUDICATE else "graded"
-    return f"{verb} {review.grade} ({'blind' if review.visibility is Visibility.BLIND else 'saw the suggestion'})"
+        return _DONE.get(did, did)
+    seen = "blind" if review.visibility is Visibility.BLIND else "saw the suggestion"
+    return f"{did} {review.grade} ({seen})"
 
 
 def overturn(

@@ -77,7 +77,7 @@ def import_(
 
 
 def export(
-    layout: Annotated[str, typer.Argument(help="beir, trec, triplets, lists, labels or model.")],
+    layout: Annotated[str, typer.Argument(help="beir, trec, triplets, lists, labels, history or model.")],
     target: Annotated[Path, typer.Argument(help="Where to write.")],
     where: Where = None,
     file_format: Annotated[str, typer.Option("--format", help="jsonl or parquet.")] = "jsonl",
