@@ -22,6 +22,7 @@ from app.services.indexing import describe_missing_index, find_index
 from app.services.judge_knowledge import get_capabilities, store_capabilities
 from app.services.passage_vectors import list_dropable, vectors_folder
 from app.services.runs import is_worker_alive
+from db.queries import counters
 from db.queries.corpus_state import read_state
 from db.queries.registry import get_live
 from db.session import current_revision
@@ -59,6 +60,7 @@ def examine(workspace: Workspace) -> tuple[Check, ...]:
         _python,
         _packages,
         _database,
+        _counts,
         _model,
         _encoder,
         _index,
@@ -126,6 +128,21 @@ def _database(workspace: Workspace) -> Check:
     with workspace.sessions.engine.connect() as connection:
         connection.execute(sa.text("SELECT 1"))
         return Check("database", True, f"{url}, at migration {current_revision(connection)}")
+
+
+def _counts(workspace: Workspace) -> Check:
+    with workspace.sessions.read() as session:
+        off = {name: n for name, n in counters.compare(session).items() if n}
+    if not off:
+        return Check("counts", True, "what screens count is what is there")
+    said = ", ".join(f"{n:,} of {name}" for name, n in off.items())
+    return Check("counts", False, f"kept counts differ: {said}", "relabel doctor --recount counts anew.")
+
+
+def recount(workspace: Workspace) -> None:
+    """Counts anew what the screens count and lists filter by; a million pairs take seconds, and nobody writes then."""
+    with workspace.sessions.begin() as session:
+        counters.recount(session)
 
 
 def _model(workspace: Workspace) -> Check:

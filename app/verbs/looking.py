@@ -118,6 +118,7 @@ def doctor(
     drop_vectors: Annotated[
         bool, typer.Option("--drop-vectors", help="Delete kept passage vectors of retired models; indexes stay.")
     ] = False,
+    recount: Annotated[bool, typer.Option("--recount", help="Count anew what screens and lists rely on.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Check Python, packages, database, model, encoder, disk, worker and LLM, and say what to do about what is wrong.
@@ -129,6 +130,7 @@ def doctor(
         from app.errors import AppError
         from app.services.doctor import examine
         from app.services.doctor import probe as ask
+        from app.services.doctor import recount as count_anew
 
         if probe:
             say(f"One small question goes to {judge_host(workspace.settings) or 'nobody: no LLM is set'}.")
@@ -137,6 +139,8 @@ def doctor(
             from app.services import passage_vectors
 
             say(f"{passage_vectors.drop_vectors(workspace) / (1 << 20):,.0f} MiB of vectors deleted.")
+        if recount:
+            count_anew(workspace)
         checks = examine(workspace)
         if as_json:
             print_json(list(checks))

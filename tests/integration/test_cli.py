@@ -13,11 +13,13 @@ from typing import Any
 
 import click
 import pytest
+import sqlalchemy as sa
 import typer
 from click.testing import Result
 from filelock import FileLock
 from typer.testing import CliRunner
 
+from app.bootstrap import open_workspace
 from app.cli import cli
 from app.errors import Conflict, InputInvalid, InputPartlyInvalid, NotAllowed, NothingToDo, WorkspaceMissing
 from app.terminal import reported
@@ -386,6 +388,19 @@ class TestDoctor:
         checks = {check["name"]: check for check in done("doctor", "-w", mine)}
         assert {"python", "packages", "database", "base model", "disk", "worker", "LLM"} <= set(checks)
         assert checks["LLM"]["ok"] is None
+
+    def test_counts_that_went_wrong_are_found_and_counted_anew(self, mine: Path) -> None:
+        """Prevents an Overview that is wrong for ever after somebody wrote to the database by hand."""
+        done("label", "-w", mine, "--judge", "local")
+        workspace = open_workspace(mine)
+        with workspace.sessions.begin() as session:
+            session.execute(sa.text("UPDATE pair_count SET n = n + 5 WHERE n = (SELECT max(n) FROM pair_count)"))
+        workspace.close()
+        result = relabel("doctor", "-w", mine)
+        assert result.exit_code == 1
+        assert "kept counts differ" in " ".join(result.stdout.split())
+        checks = {check["name"]: check["ok"] for check in done("doctor", "-w", mine, "--recount")}
+        assert checks["counts"] is True
 
     def test_an_endpoint_that_does_not_answer_is_named(self, mine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """Prevents a night of labelling that fails at its first request."""
