@@ -19,6 +19,7 @@ from app.services.desk_memory import memory_of
 from app.services.desk_turns import in_turn
 from app.services.desk_views import Revealed
 from app.services.labels import check_grade
+from app.services.refusals import refuse_revoked_person
 from app.services.spot_checks import watch
 from app.services.views import UndoneView
 from db.enums import ReviewAction, Visibility
@@ -26,6 +27,7 @@ from db.models import Lease, Pair, PairState, Passage, Query, Review
 from db.queries import leases, queue
 from db.queries.audits import PEOPLE_ONLY, get_blind_pair
 from db.queries.pairs import get_split
+from db.queries.people import person_named
 from db.queries.standing import GRADING, locked_states, standing_answers
 from db.queries.states import refresh_state
 
@@ -107,6 +109,7 @@ def _answer(workspace: Workspace, session: Session, card: str, person: str, said
     now = workspace.now()
     found = leases.find_lease(session, card=card)
     if found is None:
+        refuse_revoked_person(session, person_named(session, person, now=now).id)  # revoking took the card away
         raise _not_open(session, card, person)
     pair_id, criterion = found.pair_id, found.criterion
     person_id = serving.begin_turn(workspace, session, person=person, criterion=criterion)

@@ -8,9 +8,9 @@ import sqlalchemy as sa
 from annotator.errors import CalibrationImpossible
 from annotator.types import JudgeKind
 from app.bootstrap import Workspace
-from app.services import certifying, labelling, reviewing, routing, self_labelling
+from app.services import certifying, labelling, routing, self_labelling
 from app.services.importing import NewJudgement, NewQuery, import_judgements, import_passages, import_queries
-from builders import TOPICS, add_candidates, passage_ids, query_id, scripted_judge, truth
+from builders import TOPICS, add_candidates, audit, passage_ids, query_id, scripted_judge, truth
 from db.enums import LabelSource, Outcome, Split
 from db.models import Decision, JudgeRow, LabelJob, PairState, Suggestion
 from db.queries.self_labels import suspend_self_labels
@@ -56,11 +56,7 @@ def states(workspace: Workspace) -> dict[int, PairState]:
 def certified(workspace: Workspace, judge_id: int) -> int:
     """Freezes the judge's batch, audits the sample truthfully and issues; returns how many pairs are accepted."""
     batch = certifying.freeze(workspace, judge_id=judge_id, n=36, person="Ada", epsilon=0.35, delta=0.2, seed=3)
-    for _ in range(batch.n_audits):
-        card = reviewing.claim(workspace, person="Ada")
-        assert card is not None
-        grade = truth(card.pair.query_id, card.pair.passage_id)
-        reviewing.grade(workspace, card=card.card, person="Ada", grade=grade, seconds=1.0)
+    assert audit(workspace, person="Ada", at_most=batch.n_audits) == batch.n_audits
     return certifying.issue(workspace, batch_id=batch.id).accepted
 
 
