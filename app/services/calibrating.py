@@ -80,9 +80,11 @@ def _standing(
     session: Session, judge: JudgeRow, *, n_current: int, criterion: Criterion, scale: Scale
 ) -> JudgeStanding:
     kind = queries.main_kind(session, judge.id)
-    reviewed, calibrator = [], None
+    (n_blind, n_blind_queries), calibrator = (0, 0), None
     if kind is not None:
-        reviewed = queries.list_reviewed(session, judge_id=judge.id, kind=kind, criterion=criterion, splits=CALIBRATING)
+        n_blind, n_blind_queries = queries.count_reviewed(
+            session, judge_id=judge.id, kind=kind, criterion=criterion, splits=CALIBRATING
+        )
         calibrator = queries.get_calibrator(session, judge_id=judge.id, kind=kind, criterion=criterion, scale=scale)
     return JudgeStanding(
         judge_id=judge.id,
@@ -93,8 +95,8 @@ def _standing(
         certifiable=judge.certifiable,
         kind=kind,
         n_current=n_current,
-        n_blind=len(reviewed),
-        n_blind_queries=len({row.query_id for row, _ in reviewed}),
+        n_blind=n_blind,
+        n_blind_queries=n_blind_queries,
         calibrator_id=None if calibrator is None else calibrator.id,
     )
 

@@ -85,6 +85,24 @@ def list_reviewed(
     The latest proposal of the judge, whether current or not, and the latest blind review that stands. Reviews given
     after the suggestion was shown, those in the sample of an open batch and those of held-out questions never count.
     """
+    statement = _reviewed(judge_id=judge_id, kind=kind, criterion=criterion, splits=splits)
+    return [(judged_row(row), int(row.human)) for row in session.execute(statement.order_by(Pair.id))]
+
+
+def count_reviewed(
+    session: Session, *, judge_id: int, kind: ConfidenceKind, criterion: Criterion, splits: Collection[Split]
+) -> tuple[int, int]:
+    """How many there are in `list_reviewed`, and of how many queries."""
+    statement = _reviewed(judge_id=judge_id, kind=kind, criterion=criterion, splits=splits)
+    n, n_queries = session.execute(
+        statement.with_only_columns(sa.func.count(), sa.func.count(sa.distinct(Pair.query_id)))
+    ).one()
+    return int(n), int(n_queries)
+
+
+def _reviewed(
+    *, judge_id: int, kind: ConfidenceKind, criterion: Criterion, splits: Collection[Split]
+) -> sa.Select[*tuple[Any, ...]]:
     latest = (
         sa.select(sa.func.max(Suggestion.id))
         .where(Suggestion.judge_id == judge_id, Suggestion.criterion == criterion, Suggestion.grade.is_not(None))
@@ -97,7 +115,7 @@ def list_reviewed(
         .group_by(Review.pair_id)
         .subquery()
     )
-    rows = session.execute(
+    return (
         sa.select(*JUDGED_COLUMNS, Review.grade.label("human"))
         .select_from(Suggestion)
         .join(Pair, Pair.id == Suggestion.pair_id)
@@ -112,9 +130,7 @@ def list_reviewed(
             QueryCluster.split.in_([split for split in splits if split is not Split.HELD_OUT]),
             Pair.id.not_in(locked_pairs(criterion)),
         )
-        .order_by(Pair.id)
     )
-    return [(judged_row(row), int(row.human)) for row in rows]
 
 
 def get_judge_or_raise(session: Session, judge_id: int) -> JudgeRow:
