@@ -103,6 +103,15 @@ export default function ({ data, setTriggerValue }) {
     }
     if (event.key === "Escape" && element.matches(".st-key-review-search input")) return element.blur();
     if (isTyping(element)) return;
+    const open = deskOnScreen();
+    if (open !== null && isNoteAwaited(open)) {
+      event.preventDefault();
+      const { flags } = kept().noting;
+      if (event.key === "Enter" || event.key === "Escape") kept().noting = null;
+      if (event.key === "Enter" && flags && noteOf(open.card) !== "") act("f", document.body);
+      else typeAhead(open, event.key);
+      return;
+    }
     const name = nameOf(event);
     if ((name === "Enter" || name === "Space") && isOperable(element)) return;
     if (!act(name, element)) return;

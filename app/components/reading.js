@@ -32,13 +32,37 @@ function noteOf(card) {
   return (kept().notes.get(card) ?? "").trim();
 }
 
+// The field of the card before may still be on screen, or be drawn anew under the cursor: what is typed then is a note,
+// never a grade. So it is remembered for which card a note is asked, until the reader leaves the field.
 function askForNote(flags) {
-  const input = document.querySelector("[data-note]");
-  if (input === null) return false;
-  input.dataset.flags = flags ? "yes" : "no";
-  input.placeholder = flags ? input.dataset.askFlag : input.dataset.askNote;
-  input.focus();
+  const desk = deskOnScreen();
+  if (desk === null || document.querySelector("[data-note]") === null) return false;
+  kept().noting = { card: desk.card, flags };
+  openNote();
   return true;
+}
+
+function openNote() {
+  const { noting } = kept();
+  const input = document.querySelector("[data-note]");
+  if (!noting || input === null || input.dataset.note !== noting.card || document.activeElement === input) return;
+  input.dataset.flags = noting.flags ? "yes" : "no";
+  input.placeholder = noting.flags ? input.dataset.askFlag : input.dataset.askNote;
+  input.focus();
+}
+
+// Whether a note is asked for on this card whose field is not there yet.
+function isNoteAwaited(desk) {
+  const { noting } = kept();
+  return Boolean(noting) && noting.card === desk.card && !document.activeElement?.matches("[data-note]");
+}
+
+function typeAhead(desk, key) {
+  if (key.length === 1) kept().notes.set(desk.card, (kept().notes.get(desk.card) ?? "") + key);
+}
+
+function leaveNote(input) {
+  if (input.isConnected && document.activeElement !== input) kept().noting = null;
 }
 
 function sayUnderWay(desk, key) {
@@ -168,6 +192,9 @@ function keepNote() {
   const memory = kept();
   input.value = memory.notes.get(card) ?? "";
   input.addEventListener("input", () => memory.notes.set(card, input.value));
+  input.addEventListener("blur", () => setTimeout(() => leaveNote(input)));
+  if (memory.noting && memory.noting.card !== card && memory.noting.card !== deskOnScreen()?.card) memory.noting = null;
+  openNote();
   for (const old of [...memory.notes.keys()].slice(0, -NOTES)) memory.notes.delete(old);
 }
 
