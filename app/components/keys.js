@@ -98,6 +98,7 @@ export default function ({ data, setTriggerValue }) {
       if (event.key === "Enter" && element.dataset.flags === "yes" && element.value.trim() !== "") act("f", document.body);
       else if (event.key !== "Enter" && event.key !== "Escape") return;
       event.preventDefault();
+      kept().noting = null;
       element.blur();
       return;
     }
