@@ -167,7 +167,7 @@ def next_case(
 
 def _grades(criterion: Criterion) -> sa.Select[Review]:
     """Grades that stand; hidden checks and adjudications are left out."""
-    return standing_reviews(criterion).where(Review.action == ReviewAction.GRADE, Review.hidden_check.is_(False))
+    return standing_reviews(criterion).where(Review.action == ReviewAction.GRADE)
 
 
 def list_graders(session: Session, *, pair_id: int, criterion: Criterion) -> set[int]:
@@ -180,7 +180,7 @@ def list_voices(session: Session, *, pair_id: int, criterion: Criterion) -> list
     """What stands of what people said of a pair, in the order they said it: grades, adjudications, flags."""
     rows = session.execute(
         standing_reviews(criterion)
-        .where(Review.pair_id == pair_id, Review.action.in_(_SAID), Review.hidden_check.is_(False))
+        .where(Review.pair_id == pair_id, Review.action.in_(_SAID))
         .with_only_columns(Review, Person)
         .join(Person, Person.id == Review.person_id)
         .order_by(Review.id)

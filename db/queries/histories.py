@@ -78,6 +78,7 @@ def stream_events(session: Session, *, criterion: Criterion) -> Iterator[PairEve
     judge those blind, and a file would tell.
     """
     last = 0
+    locked = set(session.scalars(locked_pairs(criterion)))
     while True:
         rows = session.execute(
             sa.select(Pair.id, Query.external_id, Passage.external_id, QueryCluster.split)
@@ -91,7 +92,6 @@ def stream_events(session: Session, *, criterion: Criterion) -> Iterator[PairEve
         if not rows:
             return
         first, last = rows[0][0], rows[-1][0]
-        locked = set(session.scalars(locked_pairs(criterion)))
         places = {row[0]: _Place(*row[1:]) for row in rows if row[0] not in locked}
         found: dict[int, list[PairEvent]] = defaultdict(list)
         for pair_id, event in _events(session, places, criterion=criterion, first=first, last=last):

@@ -69,6 +69,9 @@ def test_a_workspace_opens_while_somebody_writes(any_workspace: Workspace) -> No
         session.add(m.Person(name="ada", kind=PersonKind.REVIEWER, role=Role.OWNER, created_at=NOW))
         session.flush()
         upgrade(other)
+        with other.read() as reading:
+            assert session.scalars(sa.select(m.Person.name)).all() == ["ada"]
+            assert reading.scalars(sa.select(m.Person.name)).all() == []  # opened, and before what is being written
     other.dispose()
 
 
