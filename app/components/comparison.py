@@ -9,6 +9,7 @@ import streamlit as st
 
 from app.components.badges import KINDS, judge_text
 from app.components.intervals import interval_html, interval_text
+from app.components.table import show_html_table
 from app.components.text import counted, escaped
 from app.services.judge_views import ComparedJudge, JudgeComparison
 from app.services.views import JudgeView
@@ -84,7 +85,7 @@ def show_accuracy(found: JudgeComparison) -> None:
         ]
         for one in by_accuracy(found)
     ]
-    _table(heads, rows, "How often each judge is right")
+    show_html_table(heads, rows, "How often each judge is right")
 
 
 def show_belief(found: JudgeComparison) -> None:
@@ -112,20 +113,7 @@ def show_belief(found: JudgeComparison) -> None:
                 interval_html(one.calibrated.auroc, lowest=0.5),
             ]
         )
-    _table(_BELIEF, rows, "How far its confidence can be believed")
-
-
-def _table(heads: Sequence[tuple[str, str]], rows: Sequence[Sequence[str]], name: str) -> None:
-    """A table whose cells are HTML that this module made from escaped text."""
-    head = "".join(
-        f'<th scope="col">{escaped(title)}' + (f"<small>{escaped(note)}</small>" if note else "") + "</th>"
-        for title, note in heads
-    )
-    body = "".join("<tr>" + "".join(f"<td>{cell}</td>" for cell in row) + "</tr>" for row in rows)
-    st.html(
-        f'<div class="rl-scroll" tabindex="0" role="region" aria-label="{escaped(name)}">'
-        f'<table class="rl-table rl-comparison"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
-    )
+    show_html_table(_BELIEF, rows, "How far its confidence can be believed")
 
 
 def _judge_html(one: ComparedJudge, name: str) -> str:

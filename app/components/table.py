@@ -1,4 +1,4 @@
-"""A small table of text, drawn as a real HTML table with every cell escaped; long lists belong in `st.dataframe`."""
+"""Small real HTML tables, of text that is escaped here or of HTML made from it; long lists are for `st.dataframe`."""
 
 from __future__ import annotations
 
@@ -38,3 +38,16 @@ def show_table(
     headers: Sequence[str], rows: Sequence[Sequence[str]], *, align: Sequence[Align] | None = None, caption: str = ""
 ) -> None:
     st.html(table_html(headers, rows, align=align, caption=caption))
+
+
+def show_html_table(heads: Sequence[tuple[str, str]], rows: Sequence[Sequence[str]], name: str) -> None:
+    """A table whose cells are HTML that the caller made from escaped text."""
+    head = "".join(
+        f'<th scope="col">{escaped(title)}' + (f"<small>{escaped(note)}</small>" if note else "") + "</th>"
+        for title, note in heads
+    )
+    body = "".join("<tr>" + "".join(f"<td>{cell}</td>" for cell in row) + "</tr>" for row in rows)
+    st.html(
+        f'<div class="rl-scroll" tabindex="0" role="region" aria-label="{escaped(name)}">'
+        f'<table class="rl-table rl-comparison"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+    )

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import streamlit as st
 
 from app.components.intervals import interval_html
-from app.components.table import show_table
+from app.components.table import show_html_table, show_table
 from app.components.text import counted, escaped, literal
 from app.services.agreement_figures import AgreementFigure
 from app.services.agreement_views import AgreementView
@@ -57,7 +57,7 @@ def show_flags(view: WorkView) -> None:
 
 def show_everybody(views: Sequence[WorkView]) -> None:
     """One row a person, for owners."""
-    _html_table(
+    show_html_table(
         (
             ("Person", ""),
             ("Labels", "this week"),
@@ -93,7 +93,7 @@ def show_judges(view: AgreementView) -> None:
         [f"<strong>{escaped(one.judge)}</strong>", figure_html(one.kappa), figure_html(one.alpha)]
         for one in view.judges
     ]
-    _html_table(
+    show_html_table(
         (("Judge", ""), ("With people", "quadratic κ"), ("Together with people", "Krippendorff’s α")),
         rows,
         "Agreement of judges with people",
@@ -107,7 +107,7 @@ def show_raters(view: AgreementView) -> None:
         (view.with_judges, "A person and a judge", "each person's blind grades beside a judge's"),
     ):
         if found:
-            _html_table(
+            show_html_table(
                 ((name, note), ("", ""), ("Agreement", "quadratic κ")),
                 [[escaped(one.first), escaped(one.second), figure_html(one.kappa)] for one in found],
                 name,
@@ -117,7 +117,7 @@ def show_raters(view: AgreementView) -> None:
 def show_over_time(view: AgreementView) -> None:
     """One row a week or month."""
     judges = [one.judge for one in view.judges]
-    _html_table(
+    show_html_table(
         (
             (f"{view.period.capitalize()} from", "UTC"),
             ("People together", "Krippendorff’s α"),
@@ -154,7 +154,7 @@ def show_return(view: ReturnView) -> None:
     if not view.steps:
         return
     paid = view.hourly_cost is not None
-    _html_table(
+    show_html_table(
         (
             ("Model", "against"),
             ("nDCG@10 gained", "held-out questions"),
@@ -259,16 +259,3 @@ def _rate_html(rate: RateView | None) -> str:
     if rate is None:
         return "–"
     return _two(_minus(f"{rate.value:+.4f}"), _minus(f"{rate.low:+.4f} to {rate.high:+.4f}"))
-
-
-def _html_table(heads: Sequence[tuple[str, str]], rows: Sequence[Sequence[str]], name: str) -> None:
-    """A table whose cells are HTML that this module made from escaped text."""
-    head = "".join(
-        f'<th scope="col">{escaped(title)}' + (f"<small>{escaped(note)}</small>" if note else "") + "</th>"
-        for title, note in heads
-    )
-    body = "".join("<tr>" + "".join(f"<td>{cell}</td>" for cell in row) + "</tr>" for row in rows)
-    st.html(
-        f'<div class="rl-scroll" tabindex="0" role="region" aria-label="{escaped(name)}">'
-        f'<table class="rl-table rl-comparison"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
-    )
