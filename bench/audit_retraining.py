@@ -132,7 +132,7 @@ def _train_full_model(
     with tempfile.TemporaryDirectory() as folder:
         output = Path(folder) / "model"
         train(base_model=base_model(), stages=stages, settings=settings, output=output)
-        encoder = Encoder.load(output, max_length=MAX_LENGTH, backend="openvino-bf16")
+        encoder = Encoder.load(output, max_length=MAX_LENGTH, backend="openvino")
         passages = encoder.encode([setting.passages[ids[at]] for at in pool])
         queries = encoder.encode_queries([year.campaign.queries[query] for query in year.qrels])
     return _reordered(

@@ -27,7 +27,7 @@ MINED_NEGATIVES = 3
 
 MINED_PER_LIST = 6
 TRAINED_LENGTH = 128
-MEASURED_WITH: Literal["openvino-bf16"] = "openvino-bf16"
+MEASURED_WITH: Literal["openvino"] = "openvino"
 Run = Mapping[str, Sequence[Hit]]
 Vectors = NDArray[np.float32]
 
@@ -106,7 +106,8 @@ def ours(chosen: RetrainingSet, recipe: Recipe, *, seed: int, max_texts: int) ->
             encoded += settings.epochs * _count_texts(lists, settings)
             notes |= {"keep": report.keep, **{f"encoder {name}": value for name, value in report.unseen.items()}}
             seconds = time.monotonic() - started
-            vectors, queries = _encode_again(chosen, model)
+            ids = chosen.searched if recipe.adapter is None else _wanted(chosen)
+            vectors, queries = _encode_again(chosen, model, ids)
             started = time.monotonic() - seconds
         if recipe.adapter is not None:
             adapter = Path(scratch) / "adapter"
@@ -184,7 +185,7 @@ def library_default(chosen: RetrainingSet, *, seed: int, max_texts: int, learnin
         seconds = time.monotonic() - started
         model.max_seq_length = MAX_LENGTH
         model.save(f"{scratch}/model", create_model_card=False)
-        vectors, queries = _encode_again(chosen, Path(scratch) / "model")
+        vectors, queries = _encode_again(chosen, Path(scratch) / "model", chosen.searched)
     return Trained(
         _rank(chosen, vectors, queries), epochs * len(mined) * (2 + MINED_NEGATIVES), seconds, {"rows": len(mined)}
     )
@@ -271,13 +272,13 @@ def _shipped_vectors(chosen: RetrainingSet) -> Vectors:
     return np.ascontiguousarray(chosen.vectors[[position[passage] for passage in _wanted(chosen)]])
 
 
-def _encode_again(chosen: RetrainingSet, model: Path) -> tuple[Vectors, dict[str, Vectors]]:
-    """The vectors that a trained model gives the passages of `_wanted` and all queries."""
+def _encode_again(chosen: RetrainingSet, model: Path, ids: Sequence[str]) -> tuple[Vectors, dict[str, Vectors]]:
+    """The vectors that a trained model gives these passages and all queries."""
     from retriever.encoder import Encoder
 
     encoder = Encoder.load(model, max_length=MAX_LENGTH, device="cpu", backend=MEASURED_WITH)
     queries = encoder.encode_queries(list(chosen.queries.values()))
-    passages = encoder.encode([chosen.texts[passage] for passage in _wanted(chosen)])
+    passages = encoder.encode([chosen.texts[passage] for passage in ids])
     return passages, dict(zip(chosen.queries, queries, strict=True))
 
 
