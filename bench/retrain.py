@@ -41,7 +41,7 @@ Chosen by their cost, before a figure of a long arm was read.
 """
 
 TARGET = (
-    "the 95 % interval of ours minus sentence-transformers' default (given at least as many texts to read as we, and on "
+    "the 95 % interval of ours minus sentence-transformers' default (given at least as many texts as we read, and on "
     "two sets four times as many too) is nowhere wholly below 0, its mean over the sets is above 0, and on no disjoint "
     "split are we more than .005 below zero-shot"
 )
