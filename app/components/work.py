@@ -13,11 +13,16 @@ from app.components.text import counted, escaped, literal
 from app.services.agreement_figures import AgreementFigure
 from app.services.agreement_views import AgreementView
 from app.services.judge_views import IntervalView
-from app.services.my_work import AgainstDecided, ShareView, WorkView
+from app.services.my_work import AgainstDecided, FlagView, ShareView, WorkView
 from app.services.return_on_time import RateView, ReturnView
 
 _MINUS = re.compile(r"(?<![\w-])-(?=\d)")
-_FLAG_OUTCOMES = {"open": "waits for somebody", "graded": "graded since", "adjudicated": "adjudicated since"}
+_FLAG_OUTCOMES = {
+    "open": "waits for somebody",
+    "graded": "graded since",
+    "sent back": "settled without a grade",
+    "adjudicated": "adjudicated since",
+}
 
 
 def show_work(view: WorkView) -> None:
@@ -40,19 +45,24 @@ def show_work(view: WorkView) -> None:
 
 def show_flags(view: WorkView) -> None:
     """The flags somebody raised and what came of them."""
-    total = view.flags_open + view.flags_graded + view.flags_adjudicated
+    total = view.flags_open + view.flags_graded + view.flags_sent_back + view.flags_adjudicated
     if not total:
         return
-    st.subheader("Flags", anchor=False)
+    st.header("Flags", anchor=False)
     st.caption(
         f"{counted(total, 'flag')}: {view.flags_open:,} wait, {view.flags_graded:,} were graded since, "
-        f"{view.flags_adjudicated:,} were adjudicated since."
+        f"{view.flags_sent_back:,} were settled without a grade, {view.flags_adjudicated:,} were adjudicated since."
         + (f" The newest {len(view.flags)}:" if view.flags else "")
     )
     show_table(
         ["Question", "Note", "Raised", "What came of it"],
-        [[one.query, one.note, f"{one.raised_at:%Y-%m-%d}", _FLAG_OUTCOMES[one.outcome]] for one in view.flags],
+        [[one.query, one.note, f"{one.raised_at:%Y-%m-%d}", _outcome(one)] for one in view.flags],
     )
+
+
+def _outcome(one: FlagView) -> str:
+    text = _FLAG_OUTCOMES[one.outcome]
+    return f"{text}: “{one.answer}”" if one.answer.strip() else text
 
 
 def show_everybody(views: Sequence[WorkView]) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from math import sqrt
+from typing import Literal
 
 from annotator.types import Criterion
 from app.bootstrap import Workspace
@@ -16,7 +17,7 @@ from app.services.audit_planning import LONGEST_SECONDS
 from app.services.refusals import is_owner
 from db.enums import PersonKind, Role
 from db.queries import working
-from db.queries.working import NOTHING, Hits, WorkCounts
+from db.queries.working import NO_FLAGS, NOTHING, FlagCounts, Hits, RaisedFlag, WorkCounts
 
 PAUSE_SECONDS = LONGEST_SECONDS
 """A card that was open for longer lay there while somebody did something else; its time says nothing of their pace."""
@@ -28,6 +29,8 @@ LEAST_CHECKS = 10
 """Fewer hidden checks give no share: it would nearly name the pair. Our choice."""
 
 FLAGS_SHOWN = 20
+
+Outcome = Literal["open", "graded", "sent back", "adjudicated"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,13 +53,18 @@ class AgainstDecided:
 
 @dataclass(frozen=True, slots=True)
 class FlagView:
-    """A flag and what came of it: "open", "graded" or "adjudicated" since."""
+    """A flag and what came of it: "open", or "graded", "sent back" or "adjudicated" since.
+
+    answer: what the adjudicator wrote who sent it back; empty otherwise. A decision's note is not told here: the pair
+    may come to its flagger as a hidden check.
+    """
 
     pair_id: int
     query: str
     note: str
     raised_at: datetime
-    outcome: str
+    outcome: Outcome
+    answer: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +102,7 @@ class WorkView:
     skips: int
     flags_open: int
     flags_graded: int
+    flags_sent_back: int
     flags_adjudicated: int
     flags: tuple[FlagView, ...]
 
@@ -118,7 +127,7 @@ def get_work(
         if someone is None and of is not None and of != person:
             raise InputInvalid(f"there is no person called {of!r}")
         if someone is None:
-            return _view(workspace, wanted, Role.REVIEWER, criterion, None, NOTHING, NOTHING, (0, 0, 0), ())
+            return _view(workspace, wanted, Role.REVIEWER, criterion, None, NOTHING, NOTHING, NO_FLAGS, ())
         key, now = someone.id, workspace.now()
         counts = working.count_work(
             session, criterion=criterion, today=_day(now), this_week=_week(now), pause=PAUSE_SECONDS, person_id=key
@@ -140,17 +149,8 @@ def get_work(
         counts.get(key),
         decided.get(key, NOTHING),
         checks.get(key, NOTHING),
-        flags.get(key, (0, 0, 0)),
-        tuple(
-            FlagView(
-                one.pair_id,
-                one.query,
-                one.note,
-                one.created_at,
-                "adjudicated" if one.adjudicated else "graded" if one.graded else "open",
-            )
-            for one in raised
-        ),
+        flags.get(key, NO_FLAGS),
+        tuple(_flag(one) for one in raised),
     )
 
 
@@ -181,7 +181,7 @@ def list_work(workspace: Workspace, *, person: str, criterion: Criterion = Crite
             counts.get(key),
             decided.get(key, NOTHING),
             checks.get(key, NOTHING),
-            flags.get(key, (0, 0, 0)),
+            flags.get(key, NO_FLAGS),
             (),
         )
         for key, one in people.items()
@@ -198,7 +198,7 @@ def _view(
     counts: WorkCounts | None,
     decided: Hits,
     checks: Hits,
-    flags: tuple[int, int, int],
+    flags: FlagCounts,
     raised: tuple[FlagView, ...],
 ) -> WorkView:
     did = counts or WorkCounts(0, 0, 0, 0, 0, 0, 0, 0, 0, 0.0, 0, 0, 0, 0)
@@ -225,11 +225,24 @@ def _view(
         revised=did.revised,
         undos=did.undos,
         skips=did.skips,
-        flags_open=flags[0],
-        flags_graded=flags[1],
-        flags_adjudicated=flags[2],
+        flags_open=flags.open,
+        flags_graded=flags.graded,
+        flags_sent_back=flags.sent_back,
+        flags_adjudicated=flags.adjudicated,
         flags=raised,
     )
+
+
+def _flag(one: RaisedFlag) -> FlagView:
+    outcome: Outcome = "open"
+    if one.adjudicated:
+        outcome = "adjudicated"
+    elif one.sent_back:
+        outcome = "sent back"
+    elif one.graded:
+        outcome = "graded"
+    answer = one.answer if outcome == "sent back" else ""
+    return FlagView(one.pair_id, one.query, one.note, one.created_at, outcome, answer)
 
 
 def share(hits: int, n: int) -> ShareView:

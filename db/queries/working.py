@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session, aliased
 from annotator.types import Criterion
 from db.enums import ReviewAction, Visibility
 from db.models import Pair, Person, Query, Review
+from db.queries.disputes import CASE
 from db.queries.standing import GRADING
 
 
@@ -24,6 +25,7 @@ class WorkCounts:
 
     n_timed labels took no longer than the pause and have a time; n_long were open for longer, n_untimed have none.
     seconds: of everything that person did, labels or not, but for pauses. kept and revised: answers to a reveal.
+    undos: what they took back of their own; to send somebody's flag back is none.
     """
 
     person_id: int
@@ -53,16 +55,32 @@ class Hits:
 
 @dataclass(frozen=True, slots=True)
 class RaisedFlag:
-    """A flag that stands. adjudicated, graded: whether somebody adjudicated or graded the pair after it."""
+    """A flag that its author did not take back. adjudicated, graded: whether somebody did that to the pair after it.
+
+    sent_back: an adjudicator settled it without a grade; answer: what the adjudicator wrote then, or empty.
+    """
 
     pair_id: int
     query: str
     note: str
     created_at: datetime
     adjudicated: bool
+    sent_back: bool
     graded: bool
+    answer: str
 
 
+@dataclass(frozen=True, slots=True)
+class FlagCounts:
+    """What came of somebody's flags, each counted once: adjudicated since, else sent back, else graded, else open."""
+
+    open: int
+    graded: int
+    sent_back: int
+    adjudicated: int
+
+
+NO_FLAGS = FlagCounts(0, 0, 0, 0)
 NOTHING = Hits(0, 0, 0)
 
 
@@ -76,7 +94,7 @@ def count_work(
     person_id: int | None = None,
 ) -> dict[int, WorkCounts]:
     """What each person did, or one of them, by id. today, this_week: when these began; pause: seconds."""
-    undo, original = aliased(Review), aliased(Review)
+    undo, original, taken = aliased(Review), aliased(Review), aliased(Review)
     stands = undo.id.is_(None)
     label = sa.and_(Review.action.in_(GRADING), Review.revises_id.is_(None), stands)
     answer = sa.and_(Review.revises_id.is_not(None), stands)
@@ -95,11 +113,12 @@ def count_work(
             sa.func.coalesce(sa.func.sum(Review.seconds).filter(Review.seconds <= pause), 0.0).label("seconds"),
             count().filter(answer, Review.grade == original.grade).label("kept"),
             count().filter(answer, Review.grade != original.grade).label("revised"),
-            count().filter(Review.action == ReviewAction.UNDO).label("undos"),
+            count().filter(taken.person_id == Review.person_id, ~_settles(Review)).label("undos"),
             count().filter(Review.action == ReviewAction.SKIP, stands).label("skips"),
         )
         .outerjoin(undo, undo.undoes_id == Review.id)
         .outerjoin(original, original.id == Review.revises_id)
+        .outerjoin(taken, taken.id == Review.undoes_id)
         .where(Review.criterion == criterion, Review.source_id.is_(None))
         .group_by(Review.person_id)
     )
@@ -179,10 +198,12 @@ def count_hidden_checks(
 
 def list_flags(session: Session, *, criterion: Criterion, person_id: int, newest: int) -> list[RaisedFlag]:
     """The newest flags that one person raised and did not take back, newest first."""
+    undo = aliased(Review)
     rows = session.execute(
         _flags(criterion)
         .join(Pair, Pair.id == Review.pair_id)
         .join(Query, Query.id == Pair.query_id)
+        .outerjoin(undo, undo.undoes_id == Review.id)
         .where(Review.person_id == person_id)
         .with_only_columns(
             Review.pair_id,
@@ -190,7 +211,9 @@ def list_flags(session: Session, *, criterion: Criterion, person_id: int, newest
             Review.note,
             Review.created_at,
             _followed(ReviewAction.ADJUDICATE).label("adjudicated"),
+            _sent_back().label("sent_back"),
             _followed(ReviewAction.GRADE).label("graded"),
+            sa.func.coalesce(undo.note, "").label("answer"),
         )
         .order_by(Review.id.desc())
         .limit(newest)
@@ -198,28 +221,28 @@ def list_flags(session: Session, *, criterion: Criterion, person_id: int, newest
     return [RaisedFlag(*row) for row in rows]
 
 
-def count_flags(
-    session: Session, *, criterion: Criterion, person_id: int | None = None
-) -> dict[int, tuple[int, int, int]]:
-    """By person id: flags that nobody has dealt with, those graded after it, and those adjudicated after it."""
+def count_flags(session: Session, *, criterion: Criterion, person_id: int | None = None) -> dict[int, FlagCounts]:
+    """What came of each person's flags, or of one person's, by id."""
     statement = _flags(criterion).with_only_columns(
         Review.person_id,
         _followed(ReviewAction.ADJUDICATE).label("adjudicated"),
+        _sent_back().label("sent_back"),
         _followed(ReviewAction.GRADE).label("graded"),
     )
     if person_id is not None:
         statement = statement.where(Review.person_id == person_id)
     flags = statement.subquery()
-    count = sa.func.count
+    count, came = sa.func.count, flags.c
     rows = session.execute(
         sa.select(
-            flags.c.person_id,
-            count().filter(~flags.c.adjudicated, ~flags.c.graded),
-            count().filter(~flags.c.adjudicated, flags.c.graded),
-            count().filter(flags.c.adjudicated),
-        ).group_by(flags.c.person_id)
+            came.person_id,
+            count().filter(~came.adjudicated, ~came.sent_back, ~came.graded).label("open"),
+            count().filter(~came.adjudicated, ~came.sent_back, came.graded).label("graded"),
+            count().filter(~came.adjudicated, came.sent_back).label("sent_back"),
+            count().filter(came.adjudicated).label("adjudicated"),
+        ).group_by(came.person_id)
     )
-    return {row[0]: (int(row[1]), int(row[2]), int(row[3])) for row in rows}
+    return {row[0]: FlagCounts(*row[1:]) for row in rows}
 
 
 def list_workers(session: Session) -> dict[int, Person]:
@@ -244,7 +267,43 @@ def _grades(criterion: Criterion, person_id: int | None) -> sa.Select[int, int, 
 
 
 def _flags(criterion: Criterion) -> sa.Select[Any]:
-    return sa.select(Review).where(Review.criterion == criterion, Review.action == ReviewAction.FLAG, _stands())
+    """Flags that stand, and those that an adjudicator settled without a grade."""
+    undo = aliased(Review)
+    settled = sa.exists().where(undo.undoes_id == Review.id, _settles(undo))
+    return sa.select(Review).where(
+        Review.criterion == criterion, Review.action == ReviewAction.FLAG, sa.or_(_stands(), settled)
+    )
+
+
+def _settles(undo: Any) -> sa.ColumnElement[bool]:
+    """Whether that undo is an adjudicator's who settled flags without a grade.
+
+    One act settles all flags of a pair at the same moment; only its first undo has the card of the case.
+    """
+    first = aliased(Review)
+    return sa.exists().where(
+        first.pair_id == undo.pair_id,
+        first.criterion == undo.criterion,
+        first.person_id == undo.person_id,
+        first.created_at == undo.created_at,
+        first.action == ReviewAction.UNDO,
+        first.card.startswith(CASE, autoescape=True),
+    )
+
+
+def _sent_back() -> sa.ColumnElement[bool]:
+    """Whether the flag `Review` was settled without a grade; no more where the adjudicator raised it again."""
+    undo, again, settled = aliased(Review), aliased(Review), aliased(Review)
+    raised = sa.exists().where(
+        undo.undoes_id == Review.id,
+        again.pair_id == Review.pair_id,
+        again.criterion == Review.criterion,
+        again.person_id == undo.person_id,
+        again.action == ReviewAction.FLAG,
+        again.id > undo.id,
+        ~sa.exists().where(settled.undoes_id == again.id),
+    )
+    return sa.and_(~_stands(), ~raised)
 
 
 def _followed(action: ReviewAction) -> sa.ColumnElement[bool]:

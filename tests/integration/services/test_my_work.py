@@ -8,10 +8,12 @@ import pytest
 
 from app.bootstrap import Workspace
 from app.errors import InputInvalid, NotAllowed
+from app.services import adjudicating
 from app.services.my_work import LEAST_CHECKS, LEAST_TIMED, PAUSE_SECONDS, get_work, list_work, share
 from builders import Clock, with_clock
 from compared import add_questions, add_reviews
 from db.enums import ReviewAction, Role, Visibility
+from disputed import say as raise_flag
 from worked import NOW, all_pairs, person, said, say, say_all, undo
 
 SHOWN, FLAG, ADJUDICATE = Visibility.SHOWN, ReviewAction.FLAG, ReviewAction.ADJUDICATE
@@ -130,6 +132,38 @@ def test_flags_say_what_came_of_them(desk: Workspace) -> None:
         ("note 1", "graded"),
         ("note 0", "open"),
     ]
+
+
+def test_a_flag_that_was_sent_back_stays_with_its_author_and_has_the_answer(desk: Workspace) -> None:
+    """Who asks about a pair finds the question gone from their work, and never reads what was answered."""
+    pairs = list(all_pairs(desk).values())
+    for pair_id, name in ((pairs[0], "Ada"), (pairs[0], "Olga"), (pairs[1], "Ada")):
+        raise_flag(desk, pair_id, name, None, note=f"{name} asks")
+    say(desk, pairs[0], "Bob", 2)
+    case = adjudicating.open_case(desk, person="Olga", pair_id=pairs[0])
+    assert case is not None
+    adjudicating.send_back(desk, card=case.card, person="Olga", note="yes, all of it")
+
+    ada, olga = get_work(desk, person="Ada"), get_work(desk, person="Olga")
+    assert (ada.flags_open, ada.flags_graded, ada.flags_sent_back, ada.flags_adjudicated) == (1, 0, 1, 0)
+    assert [(one.note, one.outcome, one.answer) for one in ada.flags] == [
+        ("Ada asks", "open", ""),
+        ("Ada asks", "sent back", "yes, all of it"),
+    ]
+    assert [(one.outcome, one.answer) for one in olga.flags] == [("sent back", "yes, all of it")], "the second undo"
+    assert olga.undos == 0, "to settle a flag takes back nothing of one's own"
+    assert {one.person: one.flags_sent_back for one in list_work(desk, person="Olga")}["Olga"] == 1
+
+    adjudicating.undo(desk, person="Olga")
+    again = get_work(desk, person="Ada")
+    assert [one.outcome for one in again.flags] == ["open", "graded"], "raised again, under Olga's name"
+    assert (again.flags_sent_back, again.undos) == (0, 0)
+
+    case = adjudicating.open_case(desk, person="Olga", pair_id=pairs[0])
+    assert case is not None
+    adjudicating.decide(desk, card=case.card, person="Olga", grade=1, note="the answer of a hidden check")
+    told = get_work(desk, person="Ada").flags[1]
+    assert (told.outcome, told.answer) == ("adjudicated", "")
 
 
 def test_only_owners_see_the_work_of_others(desk: Workspace) -> None:
