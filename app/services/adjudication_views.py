@@ -7,6 +7,9 @@ from datetime import datetime
 from typing import Literal
 
 from app.services.views import PairView
+from db.queries.disputes import CaseRow
+
+__all__ = ["Act", "Case", "CasePage", "CaseRow", "Settled", "Voice"]
 
 Act = Literal["graded", "flagged", "adjudicated"]
 
@@ -38,21 +41,6 @@ class Case:
     disputed: bool
     flagged: bool
     own: str
-
-
-@dataclass(frozen=True, slots=True)
-class CaseRow:
-    """A pair of the list. `since`: its last grade or flag; `mine`: the one who looks graded it; `held`: by another."""
-
-    pair_id: int
-    query: str
-    passage_title: str
-    disputed: bool
-    flagged: bool
-    graders: int
-    since: datetime
-    mine: bool
-    held: bool
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,15 +1,15 @@
 """What waits for an adjudicator: pairs whose graders differ, and pairs somebody flagged.
 
-Which pairs those are is derived in `states`; here is in which order they come, what was said of one, and who looks at
-which one now. Oldest first, a query's pairs together: the query whose oldest case waited longest comes first.
+Which pairs those are is derived in `states`; here is in which order they come and what was said of one. Who looks at
+which one now is in `case_desk`. Oldest first, a query's pairs together: the query whose oldest case waited longest
+comes first.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from datetime import datetime, timedelta
-from typing import Any
+from datetime import datetime
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session, aliased
@@ -18,7 +18,6 @@ from annotator.types import Criterion
 from db.enums import ReviewAction
 from db.models import Pair, PairState, Passage, Person, Query, Review, SpotCheck
 from db.queries.standing import standing_reviews
-from db.queries.workspace_values import get_value, lock_value, set_value
 
 _RAISED = (ReviewAction.GRADE, ReviewAction.FLAG)
 _SAID = (ReviewAction.GRADE, ReviewAction.ADJUDICATE, ReviewAction.FLAG)
@@ -28,8 +27,11 @@ CASE = "case."
 
 
 @dataclass(frozen=True, slots=True)
-class CaseRecord:
-    """A pair that waits for an adjudicator. `since`: when the last grade or flag was given; `mine`: I graded it."""
+class CaseRow:
+    """A pair that waits for an adjudicator. `since`: when the last grade or flag was given.
+
+    `mine`: the one who asks graded it; `held`: another adjudicator has it open.
+    """
 
     pair_id: int
     query: str
@@ -39,6 +41,7 @@ class CaseRecord:
     graders: int
     since: datetime
     mine: bool
+    held: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,8 +101,10 @@ def _in_order(cases: sa.Subquery) -> tuple[sa.ColumnElement[object], ...]:
     return cases.c.first, cases.c.query_id, cases.c.since, cases.c.pair_id
 
 
-def list_cases(session: Session, *, criterion: Criterion, person_id: int, offset: int, limit: int) -> list[CaseRecord]:
-    """A page of what waits, in the order it is served."""
+def list_cases(
+    session: Session, *, criterion: Criterion, person_id: int, taken: Collection[int], offset: int, limit: int
+) -> list[CaseRow]:
+    """A page of what waits, in the order it is served. taken: pairs that others than this person have open."""
     cases = _ordered(criterion)
     rows = session.execute(
         sa.select(
@@ -125,7 +130,7 @@ def list_cases(session: Session, *, criterion: Criterion, person_id: int, offset
         )
     )
     return [
-        CaseRecord(
+        CaseRow(
             pair_id=row.pair_id,
             query=row.text,
             passage_title=row.title,
@@ -134,6 +139,7 @@ def list_cases(session: Session, *, criterion: Criterion, person_id: int, offset
             graders=row.graders,
             since=row.since,
             mine=row.pair_id in mine,
+            held=row.pair_id in taken,
         )
         for row in rows
     ]
@@ -263,47 +269,3 @@ def list_sent_back(session: Session, act: Review) -> list[tuple[Review, Person]]
 def list_checking(session: Session, *, pair_id: int) -> list[int]:
     """Ids of the certificates that drew a pair for a spot check."""
     return list(session.scalars(sa.select(SpotCheck.certificate_id).where(SpotCheck.pair_id == pair_id)))
-
-
-@dataclass(frozen=True, slots=True)
-class Desk:
-    """Which pair each adjudicator has open now, by their ids: nobody else is served it. No lease, so that an
-    adjudicator can review as well; what is decided is guarded by the card itself.
-    """
-
-    held: dict[int, int]
-
-    def taken(self, person_id: int) -> set[int]:
-        """The pairs that others have open."""
-        return {pair_id for holder, pair_id in self.held.items() if holder != person_id}
-
-
-def _desk_name(criterion: Criterion) -> str:
-    return f"adjudicating:{criterion}"
-
-
-def _read(held: dict[str, Any], now: datetime) -> Desk:
-    still = ((who, pair) for who, (pair, until) in held.items() if datetime.fromisoformat(until) > now)
-    return Desk({int(who): int(pair) for who, pair in still})
-
-
-def read_desk(session: Session, *, criterion: Criterion, now: datetime) -> Desk:
-    """Who has what open."""
-    return _read(get_value(session, _desk_name(criterion)) or {}, now)
-
-
-def lock_desk(session: Session, *, criterion: Criterion, now: datetime) -> Desk:
-    """Who has what open; other adjudicators wait for this transaction."""
-    return _read(lock_value(session, _desk_name(criterion), {}, now=now), now)
-
-
-def hold_case(
-    session: Session, *, criterion: Criterion, person_id: int, pair_id: int | None, now: datetime, minutes: float
-) -> None:
-    """Holds a pair for an adjudicator for that many minutes, in place of the one before; None lets go."""
-    held = dict(lock_value(session, _desk_name(criterion), {}, now=now))
-    kept = {who: [pair, until] for who, (pair, until) in held.items() if datetime.fromisoformat(until) > now}
-    kept.pop(str(person_id), None)
-    if pair_id is not None:
-        kept[str(person_id)] = [pair_id, (now + timedelta(minutes=minutes)).isoformat()]
-    set_value(session, _desk_name(criterion), kept, now=now)
