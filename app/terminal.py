@@ -12,13 +12,15 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
 from enum import Enum
-from typing import Any
+from typing import Any, TypeVar
 
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
+
+T = TypeVar("T")
 
 # A file or a pipe has no width of its own; a table folded to 80 columns there cannot be read or parsed.
 out = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 200)
@@ -73,6 +75,14 @@ def plain(value: Any) -> Any:
 def print_json(value: Any) -> None:
     """The value as one line of JSON on standard output."""
     sys.stdout.write(json.dumps(plain(value), ensure_ascii=False) + "\n")
+
+
+def give(value: T, *, as_json: bool, show: Callable[[T], None]) -> None:
+    """The value as one line of JSON, or as `show` prints it for people."""
+    if as_json:
+        print_json(value)
+    else:
+        show(value)
 
 
 def print_table(columns: list[str], rows: list[list[str]], *, title: str | None = None) -> None:

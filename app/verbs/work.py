@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from app.terminal import print_json, print_table, tell
+from app.terminal import give, print_table, tell
 from app.verbs.shared import AsJson, Where, WhichCriterion, Who, criterion_of, opened
 
 if TYPE_CHECKING:
@@ -36,17 +36,9 @@ def work(
 
         who, criterion = person or workspace.settings.person, criterion_of(about)
         if of == "all":
-            found = list_work(workspace, person=who, criterion=criterion)
-            if as_json:
-                print_json(found)
-            else:
-                _show_all(found)
-            return
-        view = get_work(workspace, person=who, of=of, criterion=criterion)
-        if as_json:
-            print_json(view)
+            give(list_work(workspace, person=who, criterion=criterion), as_json=as_json, show=_show_all)
         else:
-            _show_work(view)
+            give(get_work(workspace, person=who, of=of, criterion=criterion), as_json=as_json, show=_show_work)
 
 
 def agreement(
@@ -62,10 +54,7 @@ def agreement(
         from app.services.agreement_views import get_agreement
 
         view = get_agreement(workspace, person=person or workspace.settings.person, criterion=criterion_of(about))
-        if as_json:
-            print_json(view)
-        else:
-            _show_agreement(view)
+        give(view, as_json=as_json, show=_show_agreement)
 
 
 def return_(
@@ -79,10 +68,7 @@ def return_(
         from app.services.return_on_time import get_return
 
         view = get_return(workspace, person=person or workspace.settings.person, criterion=criterion_of(about))
-        if as_json:
-            print_json(view)
-        else:
-            _show_return(view)
+        give(view, as_json=as_json, show=_show_return)
 
 
 def _show_work(view: WorkView) -> None:
@@ -102,7 +88,7 @@ def _show_work(view: WorkView) -> None:
         [
             "flags",
             f"{view.flags_open:,} wait, {view.flags_graded:,} graded since, "
-            f"{view.flags_adjudicated:,} adjudicated since",
+            f"{view.flags_sent_back:,} settled without a grade, {view.flags_adjudicated:,} adjudicated since",
         ],
     ]
     print_table(["", f"{view.person} ({view.role.value})"], rows)
