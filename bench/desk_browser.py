@@ -7,7 +7,6 @@ here.
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -21,17 +20,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bench.chromium import BrowserMissing, launch
+
 ROOT = Path(__file__).parent.parent
-CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
-FLAGS = (
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-)
 WIDTH, HEIGHT = 1280, 720
 _STARTS_WITHIN = 120.0
 _PATIENCE_MS = 30_000
@@ -82,10 +73,6 @@ _OPENED = """(title) => new Promise((resolve, reject) => {
   link.click();
   requestAnimationFrame(look);
 })"""
-
-
-class BrowserMissing(RuntimeError):
-    """There is no Chromium, or Playwright is not installed; the message says how to get it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,11 +137,8 @@ def page_in_chromium() -> Iterator[Any]:
         from playwright.sync_api import sync_playwright
     except ModuleNotFoundError as exc:
         raise BrowserMissing("Playwright is not installed: pip install -e .[test]") from exc
-    found = next(filter(None, map(shutil.which, CHROMIUM)), None)
     with sync_playwright() as playwright:
-        if found is None and not Path(playwright.chromium.executable_path).exists():
-            raise BrowserMissing("no Chromium: install it with apt, or run: playwright install chromium")
-        browser = playwright.chromium.launch(executable_path=found, args=list(FLAGS))
+        browser = launch(playwright)
         page = browser.new_page(viewport={"width": WIDTH, "height": HEIGHT})
         page.set_default_timeout(_PATIENCE_MS)
         try:
@@ -169,6 +153,7 @@ def open_desk(page: Any, address: str, *, person: str) -> float:
     page.goto(f"{address}/review?person={person}")
     page.locator("[data-card]:not([data-card=''])").first.wait_for()
     taken = (time.perf_counter() - begun) * 1000
+    page.locator("[data-settled=yes]").first.wait_for()  # keys count from then on
     settle(page)
     page.evaluate(_WATCH)
     return taken

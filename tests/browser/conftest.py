@@ -20,21 +20,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from app.bootstrap import Workspace, open_workspace
+from bench.chromium import BrowserMissing, launch
 
 if TYPE_CHECKING:
     from app.services.indexing import Progress
 
 ROOT = Path(__file__).parents[2]
-NAMES = ("chromium", "chromium-browser", "google-chrome")
-FLAGS = (
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-)
 # A model nobody would want, trained in seconds: what is tested is the loop around it.
 SETTINGS = """
 name = "Small demo"
@@ -54,14 +45,13 @@ def browser() -> Iterator[Any]:
     """Chromium from PATH, else Playwright's own; without either a skip, under CI a failure."""
     from playwright.sync_api import sync_playwright
 
-    found = next(filter(None, map(shutil.which, NAMES)), None)
     with sync_playwright() as playwright:
-        if found is None and not Path(playwright.chromium.executable_path).exists():
-            message = "no Chromium: install it with apt, or run: playwright install chromium"
+        try:
+            started = launch(playwright)
+        except BrowserMissing as exc:
             if os.environ.get("CI") == "true":
-                pytest.fail(message)
-            pytest.skip(message)
-        started = playwright.chromium.launch(executable_path=found, args=list(FLAGS))
+                pytest.fail(str(exc))
+            pytest.skip(str(exc))
         yield started
         started.close()
 
@@ -146,19 +136,31 @@ def _free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-@pytest.fixture
-def application(demo: Path, tmp_path: Path) -> Iterator[Application]:
-    """The application on a fresh copy of the demo workspace, started."""
-    folder = tmp_path / "workspace"
-    shutil.copytree(demo, folder)
-    workspace = open_workspace(folder)
-    running = Application(workspace=workspace, log=tmp_path / "serve.log", port=_free_port())
+@contextmanager
+def _running(demo: Path, folder: Path) -> Iterator[Application]:
+    shutil.copytree(demo, folder / "workspace")
+    workspace = open_workspace(folder / "workspace")
+    running = Application(workspace=workspace, log=folder / "serve.log", port=_free_port())
     running.start()
     try:
         yield running
     finally:
         running.stop()
         workspace.close()
+
+
+@pytest.fixture
+def application(demo: Path, tmp_path: Path) -> Iterator[Application]:
+    """The application on a fresh copy of the demo workspace, started."""
+    with _running(demo, tmp_path) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def shared_application(demo: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Application]:
+    """The application on one copy for all tests of a file: what one test stores, the next one finds."""
+    with _running(demo, tmp_path_factory.mktemp("shared")) as running:
+        yield running
 
 
 class Desk:
