@@ -20,12 +20,21 @@ MEANINGS = {
 
 
 def show_people(screen: str) -> None:
-    """A closed part with everybody's role and work; owners change roles in it. screen: where notices go."""
+    """A closed part with everybody's role, for owners with their work and a form. screen: where notices go.
+
+    Nothing of it is on the page before it is opened: while a case is undecided nobody's name is.
+    """
+    with st.expander("People and roles", key="people.open", on_change="rerun") as part:
+        if part.open:
+            _people(screen)
+
+
+def _people(screen: str) -> None:
     workspace = state.get_workspace()
     known = people.list_people(workspace)
-    with st.expander("People and roles"):
+    if people.may_give_roles(workspace, person=state.get_person()):
         show_table(
-            ["Name", "Role", "Grades", "Last seen", ""],
+            ["Name", "Role", "Grades", "Last seen (UTC)", ""],
             [
                 [
                     one.name,
@@ -38,12 +47,17 @@ def show_people(screen: str) -> None:
             ],
             align=["left", "left", "right", "left", "left"],
         )
-        st.caption(". ".join(f"{role.value.capitalize()}: {meaning}" for role, meaning in MEANINGS.items()) + ".")
-        if people.may_give_roles(workspace, person=state.get_person()):
-            _form(known, screen=screen)
-        else:
-            st.caption("Only an owner gives roles.")
+        _meanings()
+        _form(known, screen=screen)
         _changes()
+    else:
+        show_table(["Name", "Role"], [[one.name, _role(one)] for one in known])
+        _meanings()
+        st.caption("Only an owner gives roles, and sees who did how much.")
+
+
+def _meanings() -> None:
+    st.caption(". ".join(f"{role.value.capitalize()}: {meaning}" for role, meaning in MEANINGS.items()) + ".")
 
 
 def _role(one: PersonView) -> str:

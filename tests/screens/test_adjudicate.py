@@ -32,9 +32,12 @@ def html_of(app: AppTest) -> str:
     return " ".join(element.proto.body for element in app.main.get("html"))
 
 
-def case_html_of(app: AppTest) -> str:
-    """The case alone, without the list of people further down."""
-    return next(element.proto.body for element in app.main.get("html") if "data-card" in element.proto.body)
+def with_people(app: AppTest) -> AppTest:
+    """The screen with the part about people and roles opened."""
+    app.session_state["people.open"] = True
+    app.run()
+    assert not app.exception
+    return app
 
 
 def press(app: AppTest, label: str) -> AppTest:
@@ -57,7 +60,7 @@ def test_names_and_proposals_come_after_the_decision(app, disputed: Workspace) -
     """Who said it decides in place of the text; or nobody ever learns who disagreed."""
     screen = app("adjudicate")
     assert "3 pairs of 2 questions · 2 disputed · 1 flagged" in html_of(screen)
-    before = case_html_of(screen)
+    before = html_of(screen)
     assert "Reviewer A" in before
     assert "Ada" not in before
     assert "Bo<" not in before
@@ -152,12 +155,14 @@ def test_a_reviewer_sees_how_much_waits_and_decides_nothing(app, disputed: Works
     assert not any("`1`" in button.label for button in screen.button)
     assert any("They are: Olga" in one.value.replace("\\", "") for one in screen.info)
     assert "2 disputed" in html_of(screen)
+    screen = with_people(screen)
     assert not [button for button in screen.button if button.label == "Give this role"]
+    assert "Last seen" not in html_of(screen), "who did how much is for owners"
 
 
 def test_an_owner_gives_a_role_on_the_screen(app, disputed: Workspace) -> None:
     """Roles can only be given by somebody with a terminal on the server."""
-    screen = app("adjudicate")
+    screen = with_people(app("adjudicate"))
     screen.selectbox(key="people.name").set_value("Bo")
     screen.selectbox(key="people.new_role").set_value("adjudicator")
     screen = press(screen, "Give this role")
@@ -169,7 +174,7 @@ def test_an_owner_gives_a_role_on_the_screen(app, disputed: Workspace) -> None:
 def test_the_only_owner_stays_one(app, disputed: Workspace) -> None:
     """Nobody is left who may give roles."""
     people.claim_ownership(disputed, name=PERSON)
-    screen = app("adjudicate")
+    screen = with_people(app("adjudicate"))
     screen.selectbox(key="people.name").set_value(PERSON)
     screen.selectbox(key="people.new_role").set_value("reviewer")
     screen = press(screen, "Give this role")
