@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
@@ -29,7 +30,8 @@ from db.models import (
 )
 from db.queries.audits import is_concealed
 from db.queries.definitions import is_stale
-from db.queries.text_search import FIELDS, Field, matches
+from db.queries.listed_words import in_list
+from db.queries.text_search import FIELDS, Field
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,9 +55,16 @@ class PairRecord:
     stale: bool
 
 
+# Statements are made once and kept: making one takes longer than running it.
 _Rows = sa.Select[Pair, Query, Passage, QueryCluster, PairState, Suggestion, JudgeRow, Decision, Review, bool, bool]
 
 
+@cache
+def _record(criterion: Criterion) -> _Rows:
+    return _records(criterion).where(Pair.id == sa.bindparam("pair"))
+
+
+@cache
 def _records(criterion: Criterion) -> _Rows:
     return (
         sa.select(
@@ -88,7 +97,7 @@ def get_record_or_raise(session: Session, *, pair_id: int, criterion: Criterion)
     Raises:
         NotFound: there is no such pair.
     """
-    row = session.execute(_records(criterion).where(Pair.id == pair_id)).one_or_none()
+    row = session.execute(_record(criterion), {"pair": pair_id}).one_or_none()
     if row is None:
         raise NotFound(f"there is no pair {pair_id}", user_message="This pair is not in the workspace any more.")
     return PairRecord(*row)
@@ -177,62 +186,81 @@ def _fitting(session: Session, *, criterion: Criterion, wanted: PairFilter) -> s
     for text, within in fields:
         if text.strip():
             pair_id = facts.pair_id.expression
-            conditions.append(matches(session, text, pair_id=pair_id, criterion=criterion, within=within))
+            conditions.append(in_list(session, text, pair_id=pair_id, criterion=criterion, within=within))
     return sa.select(facts.pair_id).where(*conditions)
 
 
 def get_split(session: Session, pair_id: int) -> Split | None:
     """The split of a pair's query."""
-    return session.scalar(
-        sa.select(QueryCluster.split)
-        .join(Query, Query.cluster_id == QueryCluster.id)
-        .join(Pair, Pair.query_id == Query.id)
-        .where(Pair.id == pair_id)
-    )
+    return session.scalar(_SPLIT, {"pair": pair_id})
+
+
+_SPLIT = (
+    sa.select(QueryCluster.split)
+    .join(Query, Query.cluster_id == QueryCluster.id)
+    .join(Pair, Pair.query_id == Query.id)
+    .where(Pair.id == sa.bindparam("pair"))
+)
 
 
 def list_hits(session: Session, pair_id: int) -> list[CandidateHit]:
     """Where each retrieving system ranked the pair."""
-    return list(
-        session.scalars(sa.select(CandidateHit).where(CandidateHit.pair_id == pair_id).order_by(CandidateHit.system))
-    )
+    return list(session.scalars(_HITS, {"pair": pair_id}))
+
+
+_HITS = sa.select(CandidateHit).where(CandidateHit.pair_id == sa.bindparam("pair")).order_by(CandidateHit.system)
 
 
 def get_definition(session: Session, query_id: int) -> Definition | None:
     """The definition that holds for a query: its highest version."""
-    return session.scalar(
-        sa.select(Definition).where(Definition.query_id == query_id).order_by(Definition.version.desc()).limit(1)
-    )
+    return session.scalar(_DEFINITION, {"query": query_id})
+
+
+_DEFINITION = (
+    sa.select(Definition)
+    .where(Definition.query_id == sa.bindparam("query"))
+    .order_by(Definition.version.desc())
+    .limit(1)
+)
 
 
 def list_pair_suggestions(session: Session, *, pair_id: int, criterion: Criterion) -> list[tuple[Suggestion, JudgeRow]]:
     """Every suggestion made for a pair, oldest first."""
-    rows = session.execute(
-        sa.select(Suggestion, JudgeRow)
-        .join(JudgeRow, JudgeRow.id == Suggestion.judge_id)
-        .where(Suggestion.pair_id == pair_id, Suggestion.criterion == criterion)
-        .order_by(Suggestion.id)
-    )
+    rows = session.execute(_SUGGESTIONS, {"pair": pair_id, "criterion": criterion})
     return [(row[0], row[1]) for row in rows]
+
+
+_SUGGESTIONS = (
+    sa.select(Suggestion, JudgeRow)
+    .join(JudgeRow, JudgeRow.id == Suggestion.judge_id)
+    .where(Suggestion.pair_id == sa.bindparam("pair"), Suggestion.criterion == sa.bindparam("criterion"))
+    .order_by(Suggestion.id)
+)
 
 
 def list_pair_decisions(session: Session, *, pair_id: int, criterion: Criterion) -> list[tuple[Decision, Policy]]:
     """Every decision about a pair, oldest first."""
-    rows = session.execute(
-        sa.select(Decision, Policy)
-        .join(Policy, Policy.id == Decision.policy_id)
-        .where(Decision.pair_id == pair_id, Decision.criterion == criterion)
-        .order_by(Decision.id)
-    )
+    rows = session.execute(_DECISIONS, {"pair": pair_id, "criterion": criterion})
     return [(row[0], row[1]) for row in rows]
+
+
+_DECISIONS = (
+    sa.select(Decision, Policy)
+    .join(Policy, Policy.id == Decision.policy_id)
+    .where(Decision.pair_id == sa.bindparam("pair"), Decision.criterion == sa.bindparam("criterion"))
+    .order_by(Decision.id)
+)
 
 
 def list_pair_reviews(session: Session, *, pair_id: int, criterion: Criterion) -> list[tuple[Review, Person]]:
     """Everything people did with a pair, undone or not, oldest first."""
-    rows = session.execute(
-        sa.select(Review, Person)
-        .join(Person, Person.id == Review.person_id)
-        .where(Review.pair_id == pair_id, Review.criterion == criterion)
-        .order_by(Review.id)
-    )
+    rows = session.execute(_REVIEWS, {"pair": pair_id, "criterion": criterion})
     return [(row[0], row[1]) for row in rows]
+
+
+_REVIEWS = (
+    sa.select(Review, Person)
+    .join(Person, Person.id == Review.person_id)
+    .where(Review.pair_id == sa.bindparam("pair"), Review.criterion == sa.bindparam("criterion"))
+    .order_by(Review.id)
+)

@@ -125,20 +125,20 @@ def _parts(
     pair = aliased(Pair)
     parts: list[sa.Select[int]] = []
     if "query" in within:
-        found = _found(session, "query", terms).subquery()
+        found = rows_holding(session, "query", terms).subquery()
         parts.append(sa.select(pair.id).join(found, found.c[0] == pair.query_id))
     if "passage" in within:
-        found = _found(session, "passage", terms).subquery()
+        found = rows_holding(session, "passage", terms).subquery()
         parts.append(sa.select(pair.id).join(found, found.c[0] == pair.passage_id))
     if "reason" in within:
-        found, said = _found(session, "suggestion", terms).subquery(), aliased(Suggestion)
+        found, said = rows_holding(session, "suggestion", terms).subquery(), aliased(Suggestion)
         parts.append(
-            sa.select(said.pair_id).join(found, found.c[0] == said.id).where(_readable(said, criterion=criterion))
+            sa.select(said.pair_id).join(found, found.c[0] == said.id).where(is_readable(said, criterion=criterion))
         )
     return parts
 
 
-def _readable(said: type[Suggestion], *, criterion: Criterion) -> sa.ColumnElement[bool]:
+def is_readable(said: type[Suggestion], *, criterion: Criterion) -> sa.ColumnElement[bool]:
     """That a suggestion is its pair's current one, and nobody judges the pair blind."""
     state, facts = aliased(PairState), aliased(PairFacts)
     id_, split = facts.pair_id.expression, facts.split.expression
@@ -152,6 +152,16 @@ def _readable(said: type[Suggestion], *, criterion: Criterion) -> sa.ColumnEleme
             sa.not_(is_concealed(criterion, pair_id=id_, split=split)),
         )
     )
+
+
+def pair_holds(
+    session: Session, text: str, *, pair_id: sa.ColumnElement[int], criterion: Criterion
+) -> sa.ColumnElement[bool]:
+    """The same condition for a single pair."""
+    terms = terms_of(text)
+    if not terms or session.get_bind().dialect.name != "sqlite":
+        return pair_id.in_(matching_pairs(session, text, criterion=criterion))
+    return _asked(terms, pair_id=pair_id, criterion=criterion, within=FIELDS)
 
 
 def _asked(
@@ -181,7 +191,7 @@ def _asked(
                     .where(current.pair_id == pair.id, current.criterion == criterion)
                     .scalar_subquery(),
                     holds("suggestion", said.id.expression),
-                    _readable(said, criterion=criterion),
+                    is_readable(said, criterion=criterion),
                 )
             )
         )
@@ -193,10 +203,15 @@ def _index(table: str) -> tuple[sa.TableClause, sa.ColumnElement[str]]:
     return sa.table(f"search_{table}", sa.column("rowid", sa.Integer)), whole
 
 
-def _found(
+def found_rows(session: Session, field: Field, terms: tuple[Term, ...]) -> sa.Select[int]:
+    """Ids of the questions, passages or suggestions (of a reason) that hold all the terms; no order, no repeats."""
+    return rows_holding(session, "suggestion" if field == "reason" else field, terms)
+
+
+def rows_holding(
     session: Session, table: Literal["query", "passage", "suggestion"], terms: tuple[Term, ...]
 ) -> sa.Select[int]:
-    """Ids of the rows of one table that hold all the terms."""
+    """Ids of the rows of one table that hold all the terms; suggestions old and new, also those not to be shown."""
     if session.get_bind().dialect.name == "sqlite":
         index, whole = _index(table)
         return sa.select(index.c.rowid).where(whole.op("MATCH")(_match(terms)))

@@ -115,7 +115,7 @@ def test_words_that_are_frequent_or_rare_are_found_alike(labelled: Workspace, mo
     # "sourdough" stands in a question with six pairs and in one passage that is a candidate of both questions.
     expected = {"SOURDOUGH": 7, "sourd": 7, "  ": 12, "%": 0, '"sourdough not rise"': 6, "nowhere": 0, "scripted": 12}
     assert {text: labels.list_labels(labelled, text=text).total for text in expected} == expected
-    monkeypatch.setattr("db.queries.text_search.FREQUENT", 0)
+    monkeypatch.setattr("db.queries.listed_words.FREQUENT", 0)
     assert {text: labels.list_labels(labelled, text=text).total for text in expected} == expected
     assert labels.list_labels(labelled, reason="scripted", passage="sourdough").total == 2
     assert labels.list_labels(labelled, query="chain", grade=3).total == 1
