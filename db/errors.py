@@ -3,7 +3,8 @@
 DbError
 ├── DatabaseUnreachable   nothing usable answers at the URL: the person fixes the address or starts the server
 ├── SchemaTooNew          a newer Relabel wrote it: the person updates
-└── NotFound              no row with that id: the caller shows that it is gone
+├── NotFound              no row with that id: the caller shows that it is gone
+└── SearchTooLong         more words than a search takes: the person leaves some out
 """
 
 from __future__ import annotations
@@ -27,3 +28,7 @@ class SchemaTooNew(DbError):
 
 class NotFound(DbError):
     """There is no row with that id or name."""
+
+
+class SearchTooLong(DbError):
+    """There are more words in a search than are looked for; none is left out unasked."""

@@ -20,6 +20,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session, aliased
 
 from annotator.types import Criterion
+from db.errors import SearchTooLong
 from db.models import Pair, PairFacts, PairState, Passage, Query, Suggestion
 from db.queries.audits import is_concealed
 
@@ -27,7 +28,7 @@ Field = Literal["query", "passage", "reason"]
 FIELDS: tuple[Field, ...] = ("query", "passage", "reason")
 
 MAX_WORDS = 64
-"""Words of a search that count; later ones are left out. Our choice: longer than most questions, quick to parse."""
+"""Words that a search has at most; one with more is refused. Our choice: longer than most questions, quick to parse."""
 MAX_WORD = 200
 """Characters of one word that count; PostgreSQL refuses words of more than 2,046 bytes."""
 
@@ -58,17 +59,32 @@ class Term:
 
 
 def terms_of(text: str) -> tuple[Term, ...]:
-    """What is looked for, cut as the indexes cut what they hold; empty when there is no letter and no digit in it."""
+    """What is looked for, cut as the indexes cut what they hold; empty when there is no letter and no digit in it.
+
+    Raises:
+        SearchTooLong: there are more than `MAX_WORDS` words in it, or more characters than so many can have.
+    """
+    if len(text) > MAX_WORDS * MAX_WORD:
+        raise _too_long(f"{len(text):,} characters")
     terms: list[Term] = []
-    left = MAX_WORDS
-    chunks = list(_CHUNKS.finditer(text[: MAX_WORDS * MAX_WORD]))
+    chunks = list(_CHUNKS.finditer(text))
     for number, chunk in enumerate(chunks, start=1):
         quoted = chunk.group(1) is not None
-        words = tuple(word[:MAX_WORD] for word in _cut(chunk.group(0)).split())[:left]
-        left -= len(words)
+        words = tuple(word[:MAX_WORD] for word in _cut(chunk.group(0)).split())
         if words:
             terms.append(Term(words, starts=number == len(chunks) and not quoted))
+    n_words = sum(len(term.words) for term in terms)
+    if n_words > MAX_WORDS:
+        raise _too_long(f"{n_words} words")
     return tuple(terms)
+
+
+def _too_long(has: str) -> SearchTooLong:
+    return SearchTooLong(
+        f"a search takes at most {MAX_WORDS} words, this one has {has}",
+        user_message=f"The search takes at most {MAX_WORDS} words (in Chinese, Japanese, Korean and the like: "
+        f"characters), and this one has {has}. Leave some out.",
+    )
 
 
 def _cut(text: str) -> str:

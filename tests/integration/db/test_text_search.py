@@ -18,6 +18,7 @@ from app.services.importing import (
 )
 from builders import pair_ids
 from db.enums import Split
+from db.errors import SearchTooLong
 from db.models import Pair
 from db.queries.text_search import FIELDS, Field, matching_pairs, terms_of
 
@@ -31,7 +32,7 @@ PASSAGES = [
 HOSTILE = [
     *('"', '""', '"""', "'", "*", "AND", "OR NOT NEAR(", 'a" OR "b', "text:a", "-a", "^a", "{a b}: c", "a AND", "<->"),
     *("\x00", "a\x00b", "%", "_", "\\", ";--", "😀", "👩\u200d👩\u200d👧 a", "a:*", "!a & | b", "\ud800", "&amp; <b>"),
-    *("ab" * 5000, "a " * 5000, '"' * 9999, "東" * 10_000, "http://a.b/c?d=e#f", "-1.5e300", "\u202e\u200b"),
+    *("ab" * 5000, "a " * 64, '"' * 9999, "東" * 64, "http://a.b/c?d=e#f", "-1.5e300", "\u202e\u200b"),
 ]
 
 
@@ -104,11 +105,16 @@ def test_whatever_is_typed_the_search_answers(searched: Workspace, text: str) ->
     assert find(searched, text) <= {(query, passage) for query in ("train", "held") for passage, _, _ in PASSAGES}
 
 
-def test_a_text_without_letters_finds_nothing_and_long_ones_are_cut() -> None:
-    """A search for "%" finds everything, or one of ten thousand words stalls the server."""
+def test_a_text_without_letters_finds_nothing_and_too_many_words_are_refused_in_words() -> None:
+    """A search for "%" finds everything, or words after the 64th are dropped and what is found lacks them unseen."""
     assert terms_of('% _ "" 😀') == ()
-    assert sum(len(term.words) for term in terms_of("a " * 5000)) == 64
+    assert sum(len(term.words) for term in terms_of("a " * 64)) == 64
     assert [len(term.words[0]) for term in terms_of("ab" * 5000)] == [200]
+    for text, has in (("a " * 65, "65 words"), ("東" * 65, "65 words"), ('"' + "b " * 65, "65 words")):
+        with pytest.raises(SearchTooLong, match=f"at most 64 words, this one has {has}"):
+            terms_of(text)
+    with pytest.raises(SearchTooLong, match="12,801 characters"):
+        terms_of("a" * 12_801)
 
 
 def test_reasons_are_found_only_where_they_may_be_read(searched: Workspace) -> None:
