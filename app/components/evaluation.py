@@ -34,7 +34,7 @@ def _signed(value: float) -> str:
 
 
 def _queries(number: int, split: str) -> str:
-    return counted(number, f"{split} query", f"{split} queries")
+    return counted(number, f"{split} question")
 
 
 def show_headline(evaluation: EvaluationView) -> None:
@@ -50,7 +50,7 @@ def show_headline(evaluation: EvaluationView) -> None:
         f"<span>nDCG@10 {_number(main.baseline)} → {_number(main.candidate)}"
         f" ({_signed(main.mean)}, 95 % interval {_signed(main.low)} to {_signed(main.high)})</span>"
         f'<span class="rl-muted">{_queries(main.n_queries, evaluation.split.value)}'
-        f", {counted(evaluation.n_judgements, 'human judgement')}; look {evaluation.look} at these queries</span></div>"
+        f", {counted(evaluation.n_judgements, 'human judgement')}; look {evaluation.look} at these questions</span></div>"
     )
 
 
@@ -58,7 +58,7 @@ def show_differences(evaluation: EvaluationView) -> None:
     """Every measure and slice, old against new."""
     if not evaluation.differences:
         show_table(
-            ["Measure", "Value", "Queries"],
+            ["Measure", "Value", "Questions"],
             [[m.name, _number(m.value), f"{m.n_queries:,}"] for m in evaluation.measures],
             align=["left", "right", "right"],
         )
@@ -73,7 +73,7 @@ def show_differences(evaluation: EvaluationView) -> None:
         align=["left", "right", "right", "right", "right", "right", "right", "left"],
     )
     st.caption(
-        f"Old: {evaluation.baseline or 'none'}. New: {evaluation.model}. Interval: bootstrap over queries; p: paired, "
+        f"Old: {evaluation.baseline or 'none'}. New: {evaluation.model}. Interval: bootstrap over questions; p: paired, "
         "corrected for the number of measures. Not judged among the first ten results: "
         f"{_share(evaluation.baseline_unjudged_at_10)} old, {_share(evaluation.unjudged_at_10)} new."
     )
@@ -90,7 +90,7 @@ def show_slices(evaluation: EvaluationView) -> None:
     parts = [d for d in evaluation.differences if d.slice not in _ALL]
     if not parts:
         return
-    with st.expander("Parts of the queries: seen and unseen, length, labels", key="evaluation.slices"):
+    with st.expander("Parts of the questions: seen and unseen, length, labels", key="evaluation.slices"):
         measures = list(dict.fromkeys(d.measure for d in parts))
         chosen = st.segmented_control(
             "Measure", measures, default=measures[0], key="evaluation.slice_measure", label_visibility="collapsed"
@@ -105,14 +105,14 @@ def show_slices(evaluation: EvaluationView) -> None:
                 )
                 st.caption(family.about)
         st.caption(
-            "The gate judges by all queries and by the unseen ones. The other parts describe: with so many, one or "
+            "The gate judges by all questions and by the unseen ones. The other parts describe: with so many, one or "
             "the other looks better or worse by chance."
         )
 
 
 def _part_figures(d: DifferenceView) -> list[str]:
     if d.n_queries < SMALLEST:
-        return [_signed(d.mean), "–", "–", f"{d.n_queries:,}", "too few queries to say"]
+        return [_signed(d.mean), "–", "–", f"{d.n_queries:,}", "too few questions to say"]
     return _figures(d)
 
 

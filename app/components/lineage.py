@@ -55,7 +55,7 @@ def facts_of(model: ModelLineage) -> list[tuple[str, str]]:
         facts.append(
             (
                 "Label set",
-                f"{held.hash}: {counted(held.n_labels, 'label')} on {counted(held.n_queries, 'query', 'queries')}, "
+                f"{held.hash}: {counted(held.n_labels, 'label')} on {counted(held.n_queries, 'question')}, "
                 f"about {held.criterion.value}, frozen {held.created_at:%Y-%m-%d %H:%M}",
             )
         )

@@ -19,7 +19,7 @@ def show_question_coverage(coverage: QuestionCoverage) -> None:
         column.metric(f"{name} with a question", f"{reach.share:.1%}", help=_counts(reach))
     st.caption(
         f"{counted(coverage.asked, 'passage')} asked; {counted(coverage.unreadable, 'reply', 'replies')} unreadable, "
-        f"{counted(coverage.failed, 'passage')} without a reply. Held-out queries are never written by an LLM."
+        f"{counted(coverage.failed, 'passage')} without a reply. Held-out questions are never written by an LLM."
     )
     left, right = st.columns(2, gap="large")
     with left:

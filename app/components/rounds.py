@@ -51,7 +51,7 @@ def show_rounds(found: Sequence[RoundView]) -> None:
     )
     finished = next((one for one in found if one.status is RoundStatus.DONE), None)
     if finished is not None:
-        questions = "" if finished.ndcg is None else f", n = {finished.ndcg.n_queries:,} held-out queries"
+        questions = "" if finished.ndcg is None else f", n = {finished.ndcg.n_queries:,} held-out questions"
         against = f" Gain: against {finished.compared_with}." if finished.compared_with else ""
         st.html(f'<p class="rl-advice"><strong>{escaped(finished.advice)}</strong></p>')
         st.caption(

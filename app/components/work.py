@@ -49,11 +49,14 @@ def show_flags(view: WorkView) -> None:
     if not total:
         return
     st.header("Flags", anchor=False)
-    st.caption(
-        f"{counted(total, 'flag')}: {view.flags_open:,} wait, {view.flags_graded:,} were graded since, "
-        f"{view.flags_sent_back:,} were settled without a grade, {view.flags_adjudicated:,} were adjudicated since."
-        + (f" The newest {len(view.flags)}:" if view.flags else "")
+    came = (
+        (view.flags_open, "open"),
+        (view.flags_graded, "graded since"),
+        (view.flags_sent_back, "settled without a grade"),
+        (view.flags_adjudicated, "adjudicated since"),
     )
+    newest = f" The newest {len(view.flags)}:" if len(view.flags) < total else ""
+    st.caption(f"{counted(total, 'flag')}: {', '.join(f'{n:,} {what}' for n, what in came if n)}.{newest}")
     show_table(
         ["Question", "Note", "Raised", "What came of it"],
         [[one.query, one.note, f"{one.raised_at:%Y-%m-%d}", _outcome(one)] for one in view.flags],
@@ -118,8 +121,8 @@ def show_raters(view: AgreementView) -> None:
     ):
         if found:
             show_html_table(
-                ((name, note), ("", ""), ("Agreement", "quadratic κ")),
-                [[escaped(one.first), escaped(one.second), figure_html(one.kappa)] for one in found],
+                ((name, note), ("Agreement", "quadratic κ")),
+                [[_and(one.first, one.second), figure_html(one.kappa)] for one in found],
                 name,
             )
 
@@ -251,6 +254,10 @@ def _against_note(found: AgainstDecided, what: str) -> str:
 def _minus(text: str) -> str:
     """Minus signs before numbers; hyphens of words and of models' names stay."""
     return _MINUS.sub("−", text)
+
+
+def _and(first: str, second: str) -> str:
+    return f'{escaped(first)} <span class="rl-muted">and</span> {escaped(second)}'
 
 
 def _two(value: str, note: str) -> str:

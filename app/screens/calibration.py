@@ -46,7 +46,7 @@ def draw() -> None:
             show_reliability(raw=view.raw, calibrated=view.calibrated)
         with right:
             _thresholds(view)
-    st.subheader("Certificates", anchor=False)
+    st.header("Certificates", anchor=False)
     batches = certifying.list_batches(workspace, criterion=criterion)
     for batch in batches:
         if batch.state == "open":
@@ -91,7 +91,7 @@ def _judge_text(judge: JudgeStanding) -> str:
 
 def _calibration(view: CalibrationView) -> None:
     standing = view.standing
-    st.subheader("How far its confidence can be believed", anchor=False)
+    st.header("How far its confidence can be believed", anchor=False)
     if view.kind is None:
         st.html('<p><span class="rl-tag">uncalibrated</span> This judge states no confidence.</p>')
         return
@@ -123,7 +123,7 @@ def _calibration(view: CalibrationView) -> None:
     st.caption(
         f"There are {counted(standing.n_blind, 'blind review')} of "
         f"{counted(standing.n_blind_queries, 'calibrate question')} "
-        f"to fit on. From {CALIBRATE_OF_EIGHT_FROM} questions without a split on, pooling sets about one in eight of "
+        f"to fit on. With {CALIBRATE_OF_EIGHT_FROM} questions or more, pooling sets about one in eight of "
         "those not held out aside for this; an imported file may name them too, as split calibrate or dev. People "
         "judge their candidates blind on the Review screen."
     )
@@ -224,7 +224,7 @@ def _open_batch(batch: BatchView) -> None:
 
 
 def _plan_and_freeze(judge: JudgeStanding) -> None:
-    st.subheader("A new certificate", anchor=False)
+    st.header("A new certificate", anchor=False)
     st.button("Work out what audits would buy", key="calibration.plan", on_click=_plan, args=(judge.judge_id,))
     plan = state.get_plan()
     if plan is not None:

@@ -92,14 +92,14 @@ def _model() -> None:
 
 
 def _labels(held: LabelSetView) -> None:
-    st.subheader("Its labels", anchor=False)
+    st.header("Its labels", anchor=False)
     authors = {author_text(one.author): one.author for one in held.authors}
     sources = {source_text(one.source.value): one.source for one in held.sources}
     first, second, third = st.columns([2, 3, 3])
     source = first.selectbox("Source", ["All", *sources], key=_SOURCE, on_change=_start_over)
     by = second.selectbox("Author", ["All", *authors], key=_BY, on_change=_start_over)
     text = third.text_input(
-        "Search", placeholder="In query and passage", key=_SEARCH, on_change=_start_over, max_chars=200
+        "Search", placeholder="In question and passage", key=_SEARCH, on_change=_start_over, max_chars=200
     )
     page = lineage.list_labels(
         state.get_workspace(),
@@ -129,7 +129,7 @@ def _table(page: LineagePage, *, narrow: bool) -> None:
     rows = page.rows
     st.dataframe(
         {
-            "Query": [row.query for row in rows],
+            "Question": [row.query for row in rows],
             "Passage": [row.passage_title or row.passage_start for row in rows],
             "Grade": ["hidden" if row.grade is None else f"{row.grade:g}" for row in rows],
             "Weight": [row.weight for row in rows],
@@ -143,11 +143,11 @@ def _table(page: LineagePage, *, narrow: bool) -> None:
         on_select="rerun",
         selection_mode="single-row",
         height=430,
-        column_order=("Query", "Passage", "Grade")
+        column_order=("Question", "Passage", "Grade")
         if narrow
-        else ("Query", "Passage", "Grade", "Weight", "Source", "Author", "How", "When"),
+        else ("Question", "Passage", "Grade", "Weight", "Source", "Author", "How", "When"),
         column_config={
-            "Query": st.column_config.TextColumn(width=190),
+            "Question": st.column_config.TextColumn(width=190),
             "Passage": st.column_config.TextColumn(width=150),
             "Author": st.column_config.TextColumn(width=140),
             "Grade": st.column_config.TextColumn(width=60),
@@ -177,14 +177,14 @@ def _turn_page(offset: int) -> None:
 
 def _pair(linked: int | None) -> None:
     left, right = st.columns(2)
-    query = left.text_input("Query id", key=_QUERY, on_change=state.close_linked_pair, max_chars=400)
+    query = left.text_input("Question id", key=_QUERY, on_change=state.close_linked_pair, max_chars=400)
     passage = right.text_input("Passage id", key=_PASSAGE, on_change=state.close_linked_pair, max_chars=400)
     if linked is not None:
         _show_pair(linked)
     elif query and passage:
         _show_pair(lineage.find_pair(state.get_workspace(), query=query.strip(), passage=passage.strip()))
     else:
-        st.caption("Name a query and a passage by their ids, or open a pair from a model's labels.")
+        st.caption("Name a question and a passage by their ids, or open a pair from a model's labels.")
 
 
 def _show_pair(pair_id: int) -> None:
@@ -241,7 +241,7 @@ def _choice_text(choice: AuthorChoice) -> str:
 
 def _revoke(author: Author) -> None:
     with st.container(border=True):
-        st.subheader(literal(f"Revoke {author.name}"), anchor=False)
+        st.header(literal(f"Revoke {author.name}"), anchor=False)
         st.markdown(sentences_text(revoking.foresee(state.get_workspace(), author=author).sentences()))
         st.caption("Proposals and reviews are kept as they are; what counts is computed anew, and can be given back.")
         _form(author, RevocationAct.REVOKE)
@@ -249,7 +249,7 @@ def _revoke(author: Author) -> None:
 
 def _restore(author: Author) -> None:
     with st.container(border=True):
-        st.subheader(literal(f"Give {author.name} back"), anchor=False)
+        st.header(literal(f"Give {author.name} back"), anchor=False)
         st.markdown(
             "What was said counts as it did before, unless something newer has taken its place. Certificates that only "
             "revocations suspended are in force again if nothing they rest on has changed."

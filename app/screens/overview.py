@@ -56,7 +56,7 @@ def _funnel(funnel: Funnel, *, uncertified: bool) -> None:
 def _next_steps(view: OverviewView) -> None:
     st.header("Next", anchor=False)
     if not view.next_steps:
-        st.write("Nothing is waiting. Import more queries, or ask the retriever something on the Search screen.")
+        st.write("Nothing is waiting. Import more questions, or ask the retriever something on the Search screen.")
     for number, step in enumerate(view.next_steps):
         with st.container(border=True, key=f"overview.step.{number}"):
             screen = state.SCREENS.get(step.screen) if step.screen else None
@@ -84,11 +84,11 @@ def _live(live: ModelView | None) -> None:
     measure = next((m for m in evaluation.measures if m.name == "nDCG@10"), None) if evaluation else None
     if measure is None or evaluation is None:
         st.html(f"<p><strong>{escaped(live.name)}</strong></p>")
-        st.caption("Not evaluated yet: it needs held-out queries with judgements by people.")
+        st.caption("Not evaluated yet: it needs held-out questions with judgements by people.")
         return
     st.metric(f"Held-out nDCG@10 of {literal(live.name)}", f"{measure.value:.3f}")
     st.caption(
-        f"{counted(measure.n_queries, 'held-out query', 'held-out queries')}, "
+        f"{counted(measure.n_queries, 'held-out question')}, "
         f"{counted(evaluation.n_judgements, 'human judgement')}. Higher is better, 1 is perfect."
     )
 
@@ -119,7 +119,7 @@ def _corpus(view: OverviewView) -> None:
         graded += f" and {counted(more, 'other')}"
     st.caption(f"Pairs graded by: {literal(graded)}.")
     st.caption(
-        f"{counted(view.n_passages, 'passage')}. Queries: {literal(queries)}. Criterion: {view.criterion.value}."
+        f"{counted(view.n_passages, 'passage')}. Questions: {literal(queries)}. Criterion: {view.criterion.value}."
     )
 
 

@@ -64,7 +64,7 @@ def _mine() -> None:
         )
         show_flags(view)
     if len(everybody) > 1:
-        st.subheader("Everybody", anchor=False)
+        st.header("Everybody", anchor=False)
         show_everybody(everybody)
         st.caption("Owners see this table; everybody else sees their own work alone.")
 
@@ -90,14 +90,14 @@ def _agreement() -> None:
             "question." + (" Older grades are left out." if view.is_capped else "")
         )
     )
-    st.subheader("Judges", anchor=False)
+    st.header("Judges", anchor=False)
     if view.judges:
         show_judges(view)
     else:
         st.write("No judge has graded any of these pairs.")
-    st.subheader("Over time", anchor=False)
+    st.header("Over time", anchor=False)
     show_over_time(view)
-    st.subheader("By person" if view.everything else "You", anchor=False)
+    st.header("By person" if view.everything else "You", anchor=False)
     show_raters(view)
     if not view.people and not view.with_judges:
         st.write("Nobody has graded the same pairs blind yet.")

@@ -166,7 +166,7 @@ def test_one_click_retrains_and_an_owner_promotes_and_rolls_back(application: An
     shown = back.text()
     assert "nDCG@10" in shown
     assert "95 % interval" in shown
-    assert f"{run.evaluation.n_queries} held-out queries" in shown
+    assert f"{run.evaluation.n_queries} held-out questions" in shown
     assert "Questions that got better" in shown
     assert "The gate does not pass this model" in shown  # 19 questions are too few to prove anything
     late.page.get_by_role("heading", name="Run 1 finished").wait_for()

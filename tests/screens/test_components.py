@@ -196,7 +196,7 @@ def test_a_comparison_names_its_measure_interval_and_number_of_queries(monkeypat
     assert not shown.exception
     html = " ".join(element.proto.body for element in shown.get("html"))
     assert "0.500 → 0.540" in html
-    assert "75 held-out queries" in html
+    assert "75 held-out questions" in html
     assert "412 human judgements" in html
     assert "+0.010 to +0.070" in html
     assert "does not pass" in html

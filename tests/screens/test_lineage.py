@@ -73,7 +73,7 @@ def test_a_model_shows_its_chain_its_sources_its_authors_and_its_labels(app, tra
     """Whoever asks why a model does what it does gets no answer."""
     screen = app("lineage")
     shown = html_of(screen)
-    for said in ("base", "4 labels on 3 queries", "accepted proposals", "people", "local · prompt 1", "Bo"):
+    for said in ("base", "4 labels on 3 questions", "accepted proposals", "people", "local · prompt 1", "Bo"):
         assert said in shown
     table = screen.dataframe[0].value
     assert len(table) == 4
