@@ -17,6 +17,7 @@ from app.config import find_workspace
 from app.services.certificate_views import Forecast, PlanView
 from app.services.desk_choice import DEFAULT, DeskChoice
 from app.services.judge_views import JudgeComparison
+from app.services.label_choice import ALL, NAMES, LabelChoice, from_filters, to_address
 from app.services.views import ImportReport
 
 MAX_NAME = 200
@@ -84,8 +85,11 @@ _HELP = "state.help"
 _DESK = "state.desk"
 _AROUND = "state.around"
 _LIST = "state.query_list"
+_PROPOSALS = "state.side_proposals"
 _BULK = "state.bulk"
 _OFFSET = "state.labels_page"
+_LABELS = "state.labels_choice"
+_LABELS_TABLE = "labels.table"
 _LINEAGE_OFFSET = "state.lineage_offset"
 _NOTICE = "state.notice."
 _IMPORT = "state.import_report"
@@ -298,6 +302,16 @@ def is_around_asked(card: str) -> bool:
     return st.session_state.get(_AROUND) == card
 
 
+def show_proposals(shown: bool) -> None:
+    """Show or hide what was proposed for the query's other candidates, from now on."""
+    st.session_state[_PROPOSALS] = shown
+
+
+def are_proposals_shown() -> bool:
+    """Whether this session asked for them; hidden until then, for whoever has seen one cannot judge it blind."""
+    return bool(st.session_state.get(_PROPOSALS, False))
+
+
 def show_list(shown: QueryList | None) -> None:
     """Show a whole query in place of the card; None returns to the card."""
     st.session_state[_LIST] = shown
@@ -326,6 +340,37 @@ def get_labels_page() -> Mapping[str, int]:
 def set_labels_page(*, after: int | None = None, before: int | None = None) -> None:
     ends = {"after": after, "before": before}
     st.session_state[_OFFSET] = {end: pair_id for end, pair_id in ends.items() if pair_id is not None}
+
+
+def get_labels_choice() -> LabelChoice:
+    """What the Labels screen is narrowed to: chosen in this session, or named by an address that was opened."""
+    kept = st.session_state.get(_LABELS)
+    choice, address = kept if isinstance(kept, tuple) else (None, {})
+    named = {name: st.query_params[name] for name in NAMES if name in st.query_params}
+    if choice is None or (named and named != address):
+        choice = from_filters(named)
+        st.session_state[_LABELS] = (choice, named)
+    return choice if isinstance(choice, LabelChoice) else ALL
+
+
+def choose_labels(choice: LabelChoice) -> None:
+    """Narrow the Labels screen anew: it begins at its first page, with nothing selected."""
+    st.session_state[_LABELS] = (choice, to_address(choice))
+    set_labels_page()
+    forget(_LABELS_TABLE)
+    keep_labels_in_address()
+
+
+def keep_labels_in_address() -> None:
+    """Write what the Labels screen is narrowed to into the address, so that it can be sent to somebody."""
+    choice = get_labels_choice()
+    address = to_address(choice)
+    st.session_state[_LABELS] = (choice, address)
+    for name in NAMES:
+        if name in address and st.query_params.get(name) != address[name]:
+            st.query_params[name] = address[name]
+        elif name not in address and name in st.query_params:
+            del st.query_params[name]
 
 
 def get_lineage_offset() -> int:

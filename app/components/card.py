@@ -1,4 +1,4 @@
-"""The review board: query, passage, what is known of the pair, and the query's other candidates, drawn in one piece."""
+"""The review board: query, passage and what is known of the pair, drawn in one piece; the side list comes after it."""
 
 from __future__ import annotations
 
@@ -6,11 +6,10 @@ from app.components.badges import KINDS, grade_html, judge_text, system_text
 from app.components.desk_parts import line_html
 from app.components.passage import passage_html, query_html
 from app.components.proposal import proposal_html
-from app.components.side_list import side_html
 from app.components.text import counted, escaped
 from app.components.votes import votes_html
 from app.services.calibrated_confidence import CalibratedView
-from app.services.desk_views import CardReview, NeighboursView, NeighbourView, SidePair
+from app.services.desk_views import CardReview, NeighboursView, NeighbourView
 from app.services.views import Card, ReviewProgress, ScaleView
 
 
@@ -20,13 +19,13 @@ def board_html(
     scale: ScaleView,
     turn: int,
     progress: ReviewProgress,
-    side: tuple[SidePair, ...] = (),
     calibrated: CalibratedView | None = None,
     around: NeighboursView | None = None,
     guidelines: str = "",
 ) -> str:
     """The card as HTML, with the id that a key press sends back and the turn that changes once one was dealt with.
 
+    The query's other candidates come after it, into the place that is left for them here.
     `around` is None until the neighbours were asked for; `calibrated` is None where no calibrator holds.
     """
     pair = card.pair
@@ -44,7 +43,7 @@ def board_html(
         f'<div class="rl-sheet"><div class="rl-reading">'
         f"{query_html(pair.query, pair.definition, guidelines=guidelines)}{passage}</div>"
         f'<div class="rl-beside">{proposal_html(card, scale=scale, calibrated=calibrated)}'
-        f"{_more(card, scale)}{side_html(side, scale=scale)}</div></div></div>"
+        f'{_more(card, scale)}<section class="rl-panel rl-others" data-beside-here></section></div></div></div>'
     )
 
 

@@ -6,9 +6,22 @@ from app.components.text import escaped
 from app.services.views import ReviewProgress
 
 
-def button_html(press: str, key: str, label: str, *, disabled: bool = False, kind: str = "") -> str:
+def button_html(
+    press: str,
+    key: str,
+    label: str,
+    *,
+    disabled: bool = False,
+    kind: str = "",
+    title: str = "",
+    pressed: bool | None = None,
+) -> str:
+    """A button with its key in front of the label; `pressed` makes it a switch."""
+    more = " disabled" if disabled else ""
+    more += f' title="{escaped(title)}"' if title else ""
+    more += "" if pressed is None else f' aria-pressed="{"true" if pressed else "false"}"'
     return (
-        f'<button type="button" class="{kind}" data-press="{escaped(press)}"{" disabled" if disabled else ""}>'
+        f'<button type="button" class="{kind}" data-press="{escaped(press)}"{more}>'
         f"<kbd>{escaped(key)}</kbd><span>{escaped(label)}</span></button>"
     )
 

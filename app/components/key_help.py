@@ -17,6 +17,7 @@ _KEYS = (
     (("Esc",), "Back to the card"),
     (("l",), "All passages of this question on one screen, and back"),
     (("b",), "Several at once: pick with Space, then one grade for all"),
+    (("p",), "Show or hide what was proposed for them; what you have seen, you are not asked to judge blind any more"),
     (("a",), "The text around this passage"),
     (("d",), "Open a long definition"),
     (("/",), "Search the queue"),

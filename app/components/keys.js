@@ -60,6 +60,7 @@ export default function ({ data, setTriggerValue }) {
     if (desk === null) return false;
     const row = element.closest("[data-target]");
     if (move(name, desk, row)) return true;
+    if (name !== "u" && name !== "/" && isRowAwaited(desk)) return true;
     if (name === "Space" && desk.several && row !== null) return pick(row);
     const isGrade = name.length === 1 && name >= "0" && name <= "9";
     if (isGrade && desk.several && picked().length > 0) {

@@ -15,10 +15,10 @@ import streamlit as st
 
 from app import state
 
-SKIP, UNDO, HELP, FLAG, LIST, SEVERAL, AROUND = "s", "u", "?", "f", "l", "b", "a"
+SKIP, UNDO, HELP, FLAG, LIST, SEVERAL, AROUND, PROPOSALS = "s", "u", "?", "f", "l", "b", "a", "p"
 KEEP, OPEN = "keep", "open"
 """What Enter means: the blind grade of the card stays; the row under the cursor becomes the card."""
-SERVER_KEYS = (SKIP, UNDO, HELP, FLAG, LIST, SEVERAL, AROUND)
+SERVER_KEYS = (SKIP, UNDO, HELP, FLAG, LIST, SEVERAL, AROUND, PROPOSALS)
 PICKED = "several"
 """The target of a grade that is meant for all picked rows."""
 MAX_NOTE = 2000

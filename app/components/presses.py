@@ -84,6 +84,8 @@ def _deal_with(press: keys.Press) -> None:
             _turn_list(press)
         case keys.AROUND:
             state.ask_around(None if state.is_around_asked(press.card) else press.card)
+        case keys.PROPOSALS:
+            state.show_proposals(not state.are_proposals_shown())
         case keys.OPEN if row is not None:
             state.show_list(None)
             state.want_pair(row)

@@ -1,16 +1,18 @@
 // What the desk does in the browser alone: where the cursor is, which rows are picked, what was typed as a note, and the
 // passage scrolled to its evidence. It is drawn anew after every press, so all of it is kept here and put back.
-// Joined in front of `keys.js` by `keys.py`.
+// Joined in front of `keys.js` by `keys.py`. The query's other candidates come after the card, in a template, and are put
+// beside the card that they belong to, and beside no other.
 
 const KEPT = Symbol.for("relabel.reading.kept");
 const SEARCH = ".st-key-review-search input";
 const NOTES = 20; // cards whose unsent notes are remembered
+const ROWS_WITHIN = 4000; // ms in which the row under the cursor is waited for before keys go to the card
 
 // `cursor` is the row the keys go to, `leaving` the one that was just graded; both by their `data-target`.
 function kept() {
   return (window[KEPT] ??= {
     ...{ card: "", shown: "", since: 0, scrolled: 0, notes: new Map() },
-    ...{ cursor: null, leaving: null, picks: new Set() },
+    ...{ cursor: null, leaving: null, picks: new Set(), drawn: 0 },
   });
 }
 
@@ -152,6 +154,40 @@ function rowUnderCursor(desk) {
   return all.slice(at + 1).find(isOpen) ?? all.find(isOpen) ?? null;
 }
 
+function placeOfRows(desk) {
+  return desk.board.querySelector("[data-beside-here]");
+}
+
+// Whether the cursor was on a row whose list is not there yet; a grade meant for it must not go to the card.
+function isRowAwaited(desk) {
+  const place = placeOfRows(desk);
+  if (place === null || place.dataset.filled === "yes" || kept().cursor === null) return false;
+  return performance.now() - kept().drawn < ROWS_WITHIN;
+}
+
+// Puts the other candidates beside their card, and the cursor back where it was in them.
+function placeRows() {
+  const desk = deskOnScreen();
+  const place = desk === null ? null : placeOfRows(desk);
+  if (place === null || place.dataset.filled === "yes") return;
+  const source = document.querySelector("template[data-beside]");
+  if (source === null || source.dataset.beside !== desk.card || Number(source.dataset.at) !== desk.turn) return;
+  place.dataset.filled = "yes";
+  place.append(source.content.cloneNode(true));
+  const row = rowUnderCursor(desk);
+  Object.assign(kept(), { cursor: row === null ? null : row.dataset.target, leaving: null });
+  const active = document.activeElement;
+  if (row !== null && (isLost(active) || active === passageOf(desk))) focusOn(row);
+}
+
+// The buttons of a row, for the mouse: beside the card there is one group of them, and it goes where it is wanted.
+function giveButtons(event) {
+  const row = event.target instanceof Element ? event.target.closest(".rl-others [data-target]") : null;
+  if (row === null || row.dataset.open === "no" || row.querySelector(".rl-row-grades") !== null) return;
+  const group = row.closest(".rl-others").querySelector(".rl-row-grades");
+  if (group !== null) row.append(group);
+}
+
 function isLost(element) {
   return element === null || element === document.body || element.closest("[data-testid='stMain']") === element;
 }
@@ -179,8 +215,10 @@ function settle() {
     else passage.scrollTop = memory.scrolled;
     passage.addEventListener("scroll", () => (memory.scrolled = passage.scrollTop), { passive: true });
   }
-  const row = rowUnderCursor(desk);
-  Object.assign(memory, { cursor: row === null ? null : row.dataset.target, leaving: null });
+  memory.drawn = performance.now();
+  const waits = placeOfRows(desk) !== null; // the cursor goes back once the rows are there
+  const row = waits ? null : rowUnderCursor(desk);
+  if (!waits) Object.assign(memory, { cursor: row === null ? null : row.dataset.target, leaving: null });
   if (isLost(document.activeElement)) focusOn(row ?? passage ?? rows(desk)[0]);
 }
 
@@ -202,10 +240,15 @@ function keepNote() {
 function watch() {
   const look = () => {
     settle();
+    placeRows();
     keepNote();
   };
   const observer = new MutationObserver(look);
   observer.observe(document.body, { childList: true, subtree: true });
   look();
-  return () => observer.disconnect();
+  for (const kind of ["pointerover", "focusin"]) document.addEventListener(kind, giveButtons, { passive: true });
+  return () => {
+    observer.disconnect();
+    for (const kind of ["pointerover", "focusin"]) document.removeEventListener(kind, giveButtons);
+  };
 }

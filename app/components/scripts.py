@@ -20,9 +20,12 @@ def language_of(text: str) -> str | None:
     A script counts from a certain share of the letters at the beginning on. It tells fonts and line breaks, no more:
     Persian is told as ar, for its letters are drawn by the same fonts. Our choice.
     """
-    start = [letter for letter in text[:_LOOKED_AT] if letter.isalpha()]
-    for language, letters, share in _SCRIPTS:
-        if start and sum(1 for letter in start if letters.match(letter)) >= share * len(start):
+    start = text[:_LOOKED_AT]
+    if start.isascii():
+        return None
+    letters = "".join(filter(str.isalpha, start))
+    for language, script, share in _SCRIPTS:
+        if letters and len(script.findall(letters)) >= share * len(letters):
             return language
     return None
 

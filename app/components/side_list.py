@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Literal
 
 from app.components.badges import grade_text
 from app.components.desk_parts import button_html, line_html
@@ -13,6 +14,8 @@ from app.components.text import counted, escaped, shortened
 from app.services.desk_views import SidePair, SideState
 from app.services.views import ReviewProgress, ScaleView
 
+Proposals = Literal["shown", "hidden", "never"]
+"""Whether rows show what was proposed for them; never where this desk judges blind."""
 MOST_BESIDE = 60
 """Rows beside the card; a query has some dozens of candidates, and the list view shows all of them."""
 READ = 6000
@@ -29,20 +32,45 @@ _OPEN: dict[SideState, str] = {"open": "yes", "yours": "again", "done": "no", "e
 """Whether a row takes a grade: one's own can be replaced by another."""
 
 
-def side_html(side: Sequence[SidePair], *, scale: ScaleView) -> str:
-    """The other candidates of the card's query; arrows move in them, a grade goes to the one under the cursor."""
+def side_html(side: Sequence[SidePair], *, scale: ScaleView, card: str, turn: int, proposals: Proposals) -> str:
+    """The other candidates of the card's query; arrows move in them, a grade goes to the one under the cursor.
+
+    In a `<template>`: it comes after the card, and `reading.js` puts it beside that card and no other. A row's buttons
+    are there once, and go to the row that is pointed at.
+    """
     others = [pair for pair in side if not pair.current]
     if not others:
-        return ""
+        return _template(card, turn, "")
     rows = "".join(_row(pair, scale) for pair in others[:MOST_BESIDE])
     left_out = len(others) - MOST_BESIDE
     rest = f'<p class="rl-muted">and {left_out:,} more in the list view</p>' if left_out > 0 else ""
-    return (
-        f'<section class="rl-panel rl-others"><h3>Other passages of this question</h3>'
-        f'<p class="rl-muted">{_counted(others)}</p><div class="rl-small-keys">'
-        f"{button_html('l', 'l', 'On one screen')}{button_html('b', 'b', 'Several at once')}</div>"
-        f'<ol class="rl-rows" aria-label="Other passages of this question">{rows}</ol>{rest}</section>'
+    return _template(
+        card,
+        turn,
+        f'<h3>Other passages of this question</h3><p class="rl-muted">{_counted(others)}</p>'
+        f'<div class="rl-small-keys">{button_html("l", "l", "On one screen")}'
+        f"{button_html('b', 'b', 'Several at once')}{_proposals_html(proposals)}</div>"
+        f'<ol class="rl-rows" aria-label="Other passages of this question">{rows}</ol>{rest}'
+        f"<div hidden data-grades>{_buttons(scale)}</div>",
     )
+
+
+def _template(card: str, turn: int, inner: str) -> str:
+    return f'<template data-beside="{escaped(card)}" data-at="{turn}">{inner}</template>'
+
+
+def _proposals_html(proposals: Proposals) -> str:
+    """The switch that shows what was proposed for rows; None where nobody may see it here."""
+    if proposals == "never":
+        return ""
+    shown = proposals == "shown"
+    title = (
+        "Proposals of passages that you have not graded are shown, and you are not asked for these blind any more."
+        if shown
+        else "Shows what was proposed for these passages. You are then not asked for them blind any more."
+    )
+    label = "Hide proposals" if shown else "Show proposals"
+    return button_html("p", "p", label, title=title, pressed=shown)
 
 
 def list_html(
@@ -56,6 +84,7 @@ def list_html(
     texts: Mapping[int, str],
     picking: bool,
     progress: ReviewProgress,
+    proposals: Proposals,
 ) -> str:
     """A whole query on one screen; with `picking`, rows can be picked and graded together.
 
@@ -68,11 +97,13 @@ def list_html(
         if picking
         else ""
     )
+    switch = _proposals_html(proposals)
+    keys = f'<div class="rl-small-keys">{switch}</div>' if switch else ""
     return (
         f'<div class="rl-board rl-list" data-card="" data-turn="{turn}" data-phase="list" '
         f'data-mode="{"several" if picking else "list"}">'
         f"{line_html('All passages of this question', _counted(side), progress)}"
-        f"{query_html(query, definition, guidelines=guidelines)}{chosen}"
+        f"{query_html(query, definition, guidelines=guidelines)}{keys}{chosen}"
         f'<ol class="rl-rows" tabindex="0" aria-label="All passages of this question">{rows}</ol></div>'
     )
 
@@ -85,21 +116,26 @@ def _counted(side: Sequence[SidePair]) -> str:
 def _row(pair: SidePair, scale: ScaleView, *, text: str | None = None, picks: bool = False) -> str:
     """A row beside the card shows one line; in the list view (`text`) the passage is there to be read."""
     name = pair.title.strip() or pair.passage_id
-    target, level = target_of(pair.pair_id), "h4" if text is None else "h3"
+    level = "h4" if text is None else "h3"
+    head = (
+        f'<li class="rl-row rl-row-{pair.state}" data-target="{target_of(pair.pair_id)}" tabindex="-1" '
+        f'data-open="{_OPEN[pair.state]}"{" data-current" if pair.current else ""}>'
+    )
+    heading = (
+        f'<{level} {written_in(name)}><span aria-hidden="true">{_MARKS[pair.state]}</span> {escaped(name)}</{level}>'
+    )
+    said = _said(pair, scale)
+    below = f'<p class="rl-row-said">{said}</p>' if said else ""
     if text is None:
-        read = f"<p {written_in(pair.start)}>{escaped(shortened(pair.start, _BESIDE))}</p>"
-    else:
-        cut = "… (press Enter for the rest)" if len(text) >= READ else ""
-        read = f'<p class="rl-row-text" {written_in(text)}>{escaped(text)}{cut}</p>'
+        return f"{head}{heading}<p {written_in(pair.start)}>{escaped(shortened(pair.start, _BESIDE))}</p>{below}</li>"
+    cut = "… (press Enter for the rest)" if len(text) >= READ else ""
     box = ""
     if picks and pair.state == "open":
         box = f'<input type="checkbox" data-pick tabindex="-1" aria-label="Pick {escaped(shortened(name, 80))}">'
+    grades = "" if _OPEN[pair.state] == "no" else _buttons(scale)
     return (
-        f'<li class="rl-row rl-row-{pair.state}" data-target="{target}" tabindex="-1" '
-        f'data-open="{_OPEN[pair.state]}"{" data-current" if pair.current else ""}>'
-        f'{box}<div><{level} {written_in(name)}><span aria-hidden="true">{_MARKS[pair.state]}</span> '
-        f"{escaped(name)}</{level}>"
-        f'{read}<p class="rl-row-said">{_said(pair, scale)}</p>{_grades(pair, scale)}</div></li>'
+        f'{head}{box}<div>{heading}<p class="rl-row-text" {written_in(text)}>{escaped(text)}{cut}</p>'
+        f"{below}{grades}</div></li>"
     )
 
 
@@ -115,8 +151,6 @@ def _said(pair: SidePair, scale: ScaleView) -> str:
     if pair.proposed_grade is not None:
         sure = "" if pair.confidence is None else f", {pair.confidence:.0%} sure"
         parts.append(f"<span>proposed {_short(pair.proposed_grade, scale)}{sure}</span>")
-    elif pair.state == "open":
-        parts.append("<span>no proposal shown</span>")
     return "".join(parts)
 
 
@@ -124,10 +158,8 @@ def _short(grade: int, scale: ScaleView) -> str:
     return f'<i title="{escaped(grade_text(grade, scale))}">{grade}</i>'
 
 
-def _grades(pair: SidePair, scale: ScaleView) -> str:
-    """Small buttons for the mouse, there while the row is pointed at or has the cursor."""
-    if _OPEN[pair.state] == "no":
-        return ""
+def _buttons(scale: ScaleView) -> str:
+    """Small buttons for the mouse; beside the card they are there for the row that is pointed at or has the cursor."""
     buttons = "".join(
         f'<button type="button" data-press="{grade}" tabindex="-1" title="{escaped(scale.labels[grade])}">'
         f"{grade}</button>"

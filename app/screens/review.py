@@ -14,10 +14,11 @@ from app.components.answers import answers_html, empty_html, list_answers_html
 from app.components.card import board_html
 from app.components.key_help import show_help
 from app.components.problems import notice_html, told
-from app.components.side_list import READ, list_html
+from app.components.side_list import READ, Proposals, list_html, side_html
 from app.services import calibrated_confidence, labels, passage_texts, reviewing
 from app.services.desk_views import SidePair
-from app.services.views import Card, ReviewProgress, ScaleView
+from app.services.views import Card, PairView, ReviewProgress, ScaleView
+from db.enums import Split
 
 
 def draw() -> None:
@@ -30,9 +31,10 @@ def draw() -> None:
 def desk() -> None:
     scale = reviewing.get_scale(state.get_workspace())
     st.html(notice_html(state.take_notice(presses.SCREEN)))
+    card = None
     with told():
         if state.get_list() is None:
-            _one_card(scale)
+            card = _one_card(scale)
         else:
             _whole_query(scale)
     minutes = state.get_workspace().settings.review_minutes
@@ -44,11 +46,14 @@ def desk() -> None:
         renew_seconds=60 * minutes / 4,
         idle_seconds=60 * minutes,
     )
+    if card is not None:
+        with told():
+            _beside(card, scale)
     if state.take_help_request():
         show_help(scale)
 
 
-def _one_card(scale: ScaleView) -> None:
+def _one_card(scale: ScaleView) -> Card | None:
     workspace, person, criterion = state.get_workspace(), state.get_person(), state.get_criterion()
     wanted = state.get_wanted_pair() or state.get_linked_pair()
     if wanted is not None:
@@ -57,7 +62,7 @@ def _one_card(scale: ScaleView) -> None:
     progress = reviewing.get_progress(workspace, person=person, criterion=criterion)
     if card is None:
         _nothing(progress)
-        return
+        return None
     pair_id = card.pair.pair_id
     state.open_card(card.card, pair_id=pair_id)
     concealed = card.pair.concealed
@@ -67,7 +72,6 @@ def _one_card(scale: ScaleView) -> None:
             scale=scale,
             turn=state.get_turn(),
             progress=progress,
-            side=_candidates(pair_id),
             calibrated=(
                 None
                 if concealed
@@ -78,16 +82,31 @@ def _one_card(scale: ScaleView) -> None:
         )
     )
     st.html(answers_html(card, scale=scale, can_undo=_can_undo(card, progress)))
+    return card
 
 
-def _candidates(pair_id: int) -> tuple[SidePair, ...]:
+def _beside(card: Card, scale: ScaleView) -> None:
+    """The query's other candidates, once the card is on its way: nobody waits for them."""
+    proposals = _proposals(card.pair)
+    side = _candidates(card.pair.pair_id, proposals)
+    st.html(side_html(side, scale=scale, card=card.card, turn=state.get_turn(), proposals=proposals))
+
+
+def _candidates(pair_id: int, proposals: Proposals) -> tuple[SidePair, ...]:
+    """Without proposals that this person has not seen yet: whoever is shown one is not asked for that pair blind."""
     return reviewing.list_query(
         state.get_workspace(),
         pair_id=pair_id,
         person=state.get_person(),
         criterion=state.get_criterion(),
-        blind=state.get_desk().blind,
+        blind=proposals != "shown",
     )
+
+
+def _proposals(pair: PairView) -> Proposals:
+    if state.get_desk().blind or pair.split in (Split.CALIBRATE, Split.HELD_OUT):
+        return "never"
+    return "shown" if state.are_proposals_shown() else "hidden"
 
 
 def _can_undo(card: Card, progress: ReviewProgress) -> bool:
@@ -101,7 +120,8 @@ def _whole_query(scale: ScaleView) -> None:
         return
     pair = labels.get_pair(workspace, pair_id=shown.pair_id, criterion=criterion)
     progress = reviewing.get_progress(workspace, person=person, criterion=criterion)
-    side = _candidates(shown.pair_id)
+    proposals = _proposals(pair)
+    side = _candidates(shown.pair_id, proposals)
     st.html(
         list_html(
             side,
@@ -115,6 +135,7 @@ def _whole_query(scale: ScaleView) -> None:
             ),
             picking=shown.picking,
             progress=progress,
+            proposals=proposals,
         )
     )
     st.html(list_answers_html(picking=shown.picking, can_undo=bool(progress.graded or progress.skipped), scale=scale))
