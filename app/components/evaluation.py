@@ -50,7 +50,7 @@ def show_headline(evaluation: EvaluationView) -> None:
         f"<span>nDCG@10 {_number(main.baseline)} → {_number(main.candidate)}"
         f" ({_signed(main.mean)}, 95 % interval {_signed(main.low)} to {_signed(main.high)})</span>"
         f'<span class="rl-muted">{_queries(main.n_queries, evaluation.split.value)}'
-        f", {counted(evaluation.n_judgements, 'human judgement')}; look {evaluation.look} at these questions</span></div>"
+        f", {counted(evaluation.n_judgements, 'human judgement')}; look {evaluation.look} at them</span></div>"
     )
 
 
@@ -73,7 +73,7 @@ def show_differences(evaluation: EvaluationView) -> None:
         align=["left", "right", "right", "right", "right", "right", "right", "left"],
     )
     st.caption(
-        f"Old: {evaluation.baseline or 'none'}. New: {evaluation.model}. Interval: bootstrap over questions; p: paired, "
+        f"Old: {evaluation.baseline or 'none'}. New: {evaluation.model}. Interval: bootstrap by question; p: paired, "
         "corrected for the number of measures. Not judged among the first ten results: "
         f"{_share(evaluation.baseline_unjudged_at_10)} old, {_share(evaluation.unjudged_at_10)} new."
     )
