@@ -31,8 +31,6 @@ def show_judge_first(evaluation: EvaluationView) -> None:
         if view.waiting:
             review = state.SCREENS["review"]
             st.page_link(review.path, label=f"Judge them: {counted(view.waiting, 'pair')} left", icon=review.icon)
-        st.caption(f"When enough are, compare again, which is look {view.next_look}:")
-        st.code(f"relabel evaluate --model {evaluation.model_hash[:12]}", language=None)
         return
     st.button(
         f"Judge these first ({pairs})",

@@ -7,6 +7,7 @@ import streamlit as st
 from app import state
 from app.components.badges import sources_text
 from app.components.charts import show_loss
+from app.components.compare_again import show_compare_again
 from app.components.evaluation import show_changes, show_differences, show_gate, show_headline, show_slices
 from app.components.held_out import show_every_query, show_judge_first, show_regression
 from app.components.lineage import show_revoked_mark
@@ -83,10 +84,10 @@ def _start() -> None:
         left, right = st.columns([4, 1], vertical_alignment="center")
         with left:
             st.html(
-                '<h3 class="rl-small-heading">The next label set</h3>'
-                f"<div>{counted(labels.n_labels, 'label')} on {counted(labels.n_queries, 'query', 'queries')}"
+                '<h2 class="rl-small-heading">The next label set</h2>'
+                f"<div>{counted(labels.n_labels, 'label')} on {counted(labels.n_queries, 'question')}"
                 f"{escaped(f': {parts}') if parts else ''}.</div>"
-                '<div class="rl-muted">Held-out queries never train. '
+                '<div class="rl-muted">Held-out questions never train. '
                 "The live model stays live until you promote another.</div>"
             )
         with right:
@@ -188,7 +189,7 @@ def _result(run: RunView) -> None:
         _compared(newest, run.model)
     elif run.model is not None:
         if not run.message:
-            st.write("Not evaluated: there are no held-out queries with judgements by people.")
+            st.write("Not evaluated: there are no held-out questions with judgements by people.")
         _promote(run.model, gate_passed=False)
         show_regression(())
     if run.points:
@@ -343,6 +344,8 @@ def _compared(evaluation: EvaluationView, model: ModelView | None) -> None:
         if model is not None:
             _promote(model, gate_passed=evaluation.gate_passed is True and not _stale(evaluation, model))
     show_judge_first(evaluation)
+    if model is not None and model.stage is not ModelStage.LIVE:
+        show_compare_again(evaluation, model)
     show_differences(evaluation)
     show_changes(evaluation)
     show_every_query(evaluation)

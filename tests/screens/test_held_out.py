@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from importlib import import_module
 
 import pytest
 import sqlalchemy as sa
 
 from annotator.types import Criterion
 from app.bootstrap import Workspace
-from app.services import regression
+from app.services import regression, reviewing
 from db import models
 from db.enums import ModelStage, PersonKind, Role, RunStatus, Split
 
@@ -138,9 +139,30 @@ def test_one_click_puts_what_nobody_judged_first(app, compared: Workspace) -> No
         passages = [session.get_one(models.Pair, row.pair_id).passage_id for row in rows]
         assert [session.get_one(models.Passage, passage).external_id for passage in passages] == ["p1", "p0"]
     assert "0 of 2 pairs to judge first are judged" in captions_of(screen)
-    assert screen.code[-1].value == "relabel evaluate --model " + "c" * 12
+    assert "train.compare_again" not in {button.key for button in screen.button}  # nothing new was judged yet
     review = screen.switch_page("screens/review.py").run()
     assert "in the top 10 of a model that is compared, judged by nobody" in html_of(review)
+
+
+def test_a_comparison_is_repeated_by_a_click_once_more_is_judged_or_another_model_is_live(
+    app, compared: Workspace
+) -> None:
+    """Who judged what was asked for has to find a terminal; or the second look is spent without a word."""
+    app("train").button(key="train.judge_first").click().run()
+    with compared.sessions.begin() as session:
+        asked = session.scalars(sa.select(models.JudgeFirst).order_by(models.JudgeFirst.rank)).first()
+        session.execute(sa.delete(models.JudgeFirst).where(models.JudgeFirst.pair_id != asked.pair_id))
+    card = reviewing.claim(compared, person="Ada")
+    reviewing.grade(compared, card=card.card, person="Ada", grade=3)
+    screen = app("train")
+    button = screen.button(key="train.compare_again")
+    assert button.label == "Compare again (look 2)"
+    import_module("retriever.encoder")  # seconds of imports that a click would wait for
+    button.click().run()
+    assert not screen.exception
+    assert "models/" in screen.warning[0].value  # this fixture's models have no files, and the screen says so
+    with compared.sessions.read() as session:
+        assert session.scalar(sa.select(sa.func.count()).select_from(models.Evaluation)) == 1
 
 
 def test_parts_with_few_queries_show_their_number_and_no_verdict(app, compared: Workspace) -> None:
@@ -148,7 +170,7 @@ def test_parts_with_few_queries_show_their_number_and_no_verdict(app, compared: 
     shown = html_of(app("train"))
     short = shown[shown.index("1 to 4 words</td>") :].split("</tr>", 1)[0]
     assert ">9</td>" in short
-    assert "too few queries to say" in short
+    assert "too few questions to say" in short
     assert "0.050" not in short
     unseen = shown[shown.index("unseen</td>") :].split("</tr>", 1)[0]
     assert "+0.050 to +0.150" in unseen

@@ -1,0 +1,58 @@
+"""Comparing a model with the live one once more: after more of its results were judged, or when another one is live."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from app import state
+from app.components.problems import OURS, sentence
+from app.components.text import literal
+from app.services import evaluating, judging_first, promotion
+from app.services.views import EvaluationView, ModelView
+
+_ASKED = "train.compare_again.asked"
+
+
+def show_compare_again(evaluation: EvaluationView, model: ModelView) -> None:
+    """Once there is something new to compare, a button that measures both models anew and waits for the figures.
+
+    Leaving the page before the end stores nothing and spends no look.
+    """
+    workspace = state.get_workspace()
+    first = judging_first.get_judge_first(workspace, evaluation_id=evaluation.id)
+    live = promotion.get_live_view(workspace)
+    if live is None or (live.name == evaluation.baseline and first.asked == first.waiting):
+        return
+    st.button(
+        f"Compare again (look {first.next_look})",
+        key="train.compare_again",
+        icon=":material/compare_arrows:",
+        on_click=_ask,
+        args=(evaluation.id,),
+    )
+    st.caption(
+        f"Measures this model and {literal(live.name)} on what people have judged by now. Each look asks for more."
+    )
+    if st.session_state.pop(_ASKED, None) == evaluation.id:
+        _compare(evaluation, model)
+
+
+def _ask(evaluation_id: int) -> None:
+    st.session_state[_ASKED] = evaluation_id
+
+
+def _compare(evaluation: EvaluationView, model: ModelView) -> None:
+    bar = st.progress(0.0, text="Measuring both models")
+    try:
+        found = evaluating.evaluate_model(
+            state.get_workspace(),
+            model_id=model.id,
+            split=evaluation.split,
+            criterion=evaluation.criterion,
+            progress=lambda done, total: bar.progress(min(1.0, done / max(total, 1)), text="Measuring both models"),
+        )
+    except OURS as exc:
+        state.leave_notice("train", sentence(exc), "refused")
+    else:
+        state.leave_notice("train", f"Compared again: this was look {found.look}.")
+    st.rerun()
