@@ -34,14 +34,14 @@ def _people(screen: str) -> None:
     known = people.list_people(workspace)
     if people.may_give_roles(workspace, person=state.get_person()):
         show_table(
-            ["Name", "Role", "Grades", "Last seen (UTC)", ""],
+            ["Name", "Role", "Grades", "Last seen (UTC)", "Standing"],
             [
                 [
                     one.name,
                     _role(one),
                     f"{one.n_reviews:,}",
                     "never" if one.last_seen is None else f"{one.last_seen:%d %b %Y %H:%M}",
-                    "revoked" if one.revoked else "",
+                    "revoked" if one.revoked else "counts",
                 ]
                 for one in known
             ],

@@ -50,7 +50,7 @@ def show_flags(view: WorkView) -> None:
         return
     st.header("Flags", anchor=False)
     came = (
-        (view.flags_open, "open"),
+        (view.flags_open, "waiting"),
         (view.flags_graded, "graded since"),
         (view.flags_sent_back, "settled without a grade"),
         (view.flags_adjudicated, "adjudicated since"),
