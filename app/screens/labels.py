@@ -18,6 +18,7 @@ from app.components.badges import (
 )
 from app.components.definition import edit_definition
 from app.components.effective_prompt import show_effective_prompt
+from app.components.label_filters import choose_labels, clear
 from app.components.passage import show_passage, show_query
 from app.components.problems import OURS, sentence, show_notice, told
 from app.components.table import show_table
@@ -25,12 +26,12 @@ from app.components.text import escaped
 from app.components.tiers import show_tiers
 from app.components.votes import show_votes
 from app.services import labels, reviewing, self_labelling
+from app.services.label_choice import ALL, LabelChoice
 from app.services.views import LabelPage, LabelRow, PairView, ScaleView
-from db.enums import Outcome
+from db.enums import Outcome, Split
 
 PAGE = 50
-_DECISIONS = {"All": None, "Accepted": Outcome.ACCEPTED, "Rejected": Outcome.REJECTED}
-_REVIEWED = {"All": None, "By people": True, "Not yet": False}
+PEOPLE_ONLY = (Split.CALIBRATE, Split.HELD_OUT)
 _TABLE = "labels.table"
 _NARROW = ("Query", "Passage", "Decision")
 _WIDE = ("Query", "Passage", "Proposed", "Confidence", "Decision", "By people", "Why", "Stated", "Judge", "Split")
@@ -41,26 +42,26 @@ def draw() -> None:
     show_notice("labels")
     workspace = state.get_workspace()
     scale = reviewing.get_scale(workspace)
-    decision, reviewed, text = _filters()
+    choice = choose_labels(scale)
+    state.keep_labels_in_address()
     page = labels.list_labels(
         workspace,
         criterion=state.get_criterion(),
-        outcome=_DECISIONS[decision],
-        reviewed=_REVIEWED[reviewed],
-        text=text,
         after=_from("after"),
         before=_from("before"),
         limit=PAGE,
+        **choice.filters(),
     )
     if not page.rows and (_from("after") or _from("before")):
         _first_page()  # what stood here is gone
         st.rerun()
     if not page.rows:
-        _nothing(filtered=bool(text) or decision != "All" or reviewed != "All")
+        _nothing(choice, scale=scale)
         return
     chosen = _chosen(page)
     if chosen is None:
-        show_tiers(self_labelling.get_tiers(workspace, criterion=state.get_criterion()))
+        if choice == ALL:
+            show_tiers(self_labelling.get_tiers(workspace, criterion=state.get_criterion()))
         _table(page, scale=scale, narrow=False)
         st.caption("Select a row to read the passage, see who graded it, and overturn an accepted proposal.")
         return
@@ -69,27 +70,6 @@ def draw() -> None:
         _table(page, scale=scale, narrow=True)
     with right:
         _detail(labels.get_pair(workspace, pair_id=chosen, criterion=state.get_criterion()), scale=scale)
-
-
-def _filters() -> tuple[str, str, str]:
-    first, second, third = st.columns([3, 3, 4])
-    with first:
-        decision = st.segmented_control(
-            "Decision", list(_DECISIONS), default="All", required=True, key="labels.decision", on_change=_first_page
-        )
-    with second:
-        reviewed = st.segmented_control(
-            "Graded", list(_REVIEWED), default="All", required=True, key="labels.reviewed", on_change=_first_page
-        )
-    with third:
-        text = st.text_input(
-            "Search",
-            placeholder="Words in question, passage or reason",
-            key="labels.search",
-            on_change=_first_page,
-            max_chars=200,
-        )
-    return decision or "All", reviewed or "All", text.strip()
 
 
 def _first_page() -> None:
@@ -116,6 +96,7 @@ def _chosen(page: LabelPage) -> int | None:
 
 
 def _table(page: LabelPage, *, scale: ScaleView, narrow: bool) -> None:
+    _pages(page)
     rows = page.rows
     columns: dict[str, list[object]] = {
         "Query": [row.query for row in rows],
@@ -135,7 +116,7 @@ def _table(page: LabelPage, *, scale: ScaleView, narrow: bool) -> None:
         hide_index=True,
         on_select="rerun",
         selection_mode="single-row",
-        height=500,
+        height=460,
         column_order=_NARROW if narrow else _WIDE,
         column_config={
             "Query": st.column_config.TextColumn(width=185 if narrow else 195),
@@ -148,17 +129,27 @@ def _table(page: LabelPage, *, scale: ScaleView, narrow: bool) -> None:
             "Why": st.column_config.TextColumn("Why decided so", width="medium"),
         },
     )
-    _pages(page)
 
 
 def _pages(page: LabelPage) -> None:
     first, last = page.rows[0].pair_id, page.rows[-1].pair_id
     at_start = page.offset == 0
-    with st.container(horizontal=True, vertical_alignment="center"):
-        st.button("Previous", key="labels.previous", disabled=at_start, on_click=_turn_page, args=(None, first))
-        st.button("Next", key="labels.next", disabled=not page.has_more, on_click=_turn_page, args=(last, None))
-        place = "" if page.offset is None else f"{page.offset + 1:,} to {page.offset + len(page.rows):,} of "
-        st.caption(f"{place}{'' if page.counted else 'more than '}{page.total:,} pairs")
+    place = "" if page.offset is None else f"{page.offset + 1:,} to {page.offset + len(page.rows):,} of "
+    with st.container(key="labels-pages", horizontal=True, vertical_alignment="center", gap="small"):
+        st.caption(f"{place}{'' if page.counted else 'more than '}{page.total:,} pairs", width="content")
+        for words, icon, disabled, after, before in (
+            ("Previous", ":material/chevron_left:", at_start, None, first),
+            ("Next", ":material/chevron_right:", not page.has_more, last, None),
+        ):
+            st.button(
+                words,
+                icon=icon,
+                key=f"labels.{words.lower()}",
+                disabled=disabled,
+                type="tertiary",
+                on_click=_turn_page,
+                args=(after, before),
+            )
 
 
 def _decision(row: LabelRow) -> str:
@@ -174,8 +165,15 @@ def _proposed(row: LabelRow, *, scale: ScaleView) -> str:
 
 
 def _detail(pair: PairView, *, scale: ScaleView) -> None:
-    if state.get_linked_pair() is not None:
-        st.button("Close", key="labels.close", on_click=state.close_linked_pair, type="tertiary")
+    with st.container(horizontal=True, vertical_alignment="center"):
+        if state.get_linked_pair() is not None:
+            st.button("Close", key="labels.close", on_click=state.close_linked_pair, type="tertiary")
+        st.page_link(
+            state.SCREENS["labels"].path,
+            label="Link to this pair",
+            icon=":material/link:",
+            query_params={"pair": str(pair.pair_id)},
+        )
     with st.container(key="labels-read"):
         show_query(pair.query, pair.definition)
         show_passage(title=pair.passage_title, text=pair.passage_text, evidence=pair.evidence)
@@ -268,9 +266,17 @@ def _overturn(pair: PairView, *, scale: ScaleView) -> None:
     st.rerun()
 
 
-def _nothing(*, filtered: bool) -> None:
-    if filtered:
-        st.html('<div class="rl-empty"><h2>No label fits</h2><p>Change the filters or the search text above.</p></div>')
+def _nothing(choice: LabelChoice, *, scale: ScaleView) -> None:
+    if choice != ALL:
+        blind = choice.split in PEOPLE_ONLY and choice.by_proposal
+        why = (
+            f"People judge {choice.split} questions blind, so their pairs are not found by what was proposed, decided "
+            "or disputed. Take either the split or those filters away."
+            if blind
+            else "Take one of the filters above away: each has a cross. Or look at all labels."
+        )
+        st.html(f'<div class="rl-empty"><h2>No label fits all of this</h2><p>{escaped(why)}</p></div>')
+        st.button("Show all labels", key="labels.show_all", on_click=clear)
         return
     st.html(
         '<div class="rl-empty"><h2>No labels yet</h2><p>Import queries and passages, then let a judge propose grades:'

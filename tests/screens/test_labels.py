@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from annotator.types import Criterion
 from app.bootstrap import Workspace
-from app.services import labels
-from db.enums import LabelSource, Outcome
+from app.services import labels, saved_views
+from app.services.label_choice import LabelChoice, from_filters, to_address, to_filters
+from db.enums import LabelSource, Outcome, Split
 
 
 def html_of(app) -> str:
     return " ".join(element.proto.body for element in app.get("html"))
+
+
+def chips(app) -> list:
+    return [button for button in app.button if str(button.key).startswith("labels.chip.")]
 
 
 def accepted_pair(workspace: Workspace) -> int:
@@ -29,11 +34,79 @@ def test_every_proposal_is_listed_with_what_was_decided(app, small: Workspace) -
 def test_the_filters_narrow_the_list(app, small: Workspace) -> None:
     """A filter that silently shows everything hides what was asked for."""
     screen = app("labels")
-    screen.button_group(key="labels.decision").set_value("Accepted").run()
+    screen.button_group(key="labels.filter.outcome").set_value("Accepted").run()
     assert list(screen.dataframe[0].value["Decision"]) == ["accepted, uncertified"] * 3
-    screen.text_input(key="labels.search").set_value("no such words anywhere").run()
+    screen.text_input(key="labels.filter.text").set_value("no such words anywhere").run()
     assert not screen.dataframe
-    assert "No label fits" in html_of(screen)
+    assert "No label fits all of this" in html_of(screen)
+    screen.button(key="labels.show_all").click().run()
+    assert len(screen.dataframe[0].value) == 12
+    assert not chips(screen)
+    assert screen.text_input(key="labels.filter.text").value == ""
+
+
+def test_an_address_narrows_the_list_to_what_it_was_sent_for(app, small: Workspace) -> None:
+    """A link to "rejected, unsure" opens all labels, or one mistyped number breaks the page."""
+    screen = app("labels")
+    wanted = {"outcome": "rejected", "grade": "1", "confidence_from": "0.5", "confidence_to": "0.7", "judge_id": "1"}
+    for name, value in (wanted | {"split": "train", "flagged": "perhaps", "reviewed": "no"}).items():
+        screen.query_params[name] = value
+    screen.run()
+    assert not screen.exception
+    table = screen.dataframe[0].value
+    assert len(table) == 8
+    assert set(table["Decision"]) == {"rejected"}
+    words = " ".join(chip.label for chip in chips(screen))
+    for word in ("Proposed 1", "50 to 70", "Judge", "Split train", "Not graded by people yet"):
+        assert word in words.replace("\\", ""), words
+    assert "flagged" not in screen.query_params  # what makes no sense is left out, and not passed on
+    screen.button(key="labels.chip.confidence").click().run()
+    assert "confidence_from" not in screen.query_params
+    assert screen.query_params["grade"] == ["1"]
+    assert len(chips(screen)) == 4
+    screen.button(key="labels.clear").click().run()
+    assert not set(screen.query_params) & set(wanted)
+    assert len(screen.dataframe[0].value) == 12
+
+
+def test_what_contradicts_the_blind_splits_is_explained(app, small: Workspace) -> None:
+    """Held-out pairs of grade 3 are none, and nobody is told that blind pairs are never found by their proposal."""
+    screen = app("labels")
+    screen.query_params["split"] = "held-out"
+    screen.query_params["grade"] = "3"
+    screen.run()
+    assert "judge held-out questions blind" in html_of(screen)
+
+
+def test_a_saved_view_comes_back_with_its_filters_and_is_its_makers_alone(app, small: Workspace) -> None:
+    """The filters that a lead set up are gone the next day, or stand in everybody's list."""
+    chosen = LabelChoice(outcome=Outcome.REJECTED, grade=1, disputed=False, text="words")
+    person = small.settings.person
+    for name, shared, whose in (("Mine", False, person), ("Hers", False, "Ada"), ("Ours", True, "Ada")):
+        saved_views.save_view(
+            small, person=whose, screen="labels", name=name, filters=to_filters(chosen), shared=shared
+        )
+    found = {view.title: view for view in saved_views.list_views(small, person=person, screen="labels")}
+    assert set(found) == {"Mine", "Ours (Ada)"}
+    assert {from_filters(view.filters) for view in found.values()} == {chosen}
+
+
+def test_a_search_of_too_many_words_says_so(app, small: Workspace) -> None:
+    """Words after the 64th are dropped, and the list shows pairs that lack them."""
+    screen = app("labels")
+    screen.text_input(key="labels.filter.text").set_value("東" * 65).run()
+    assert not screen.exception
+    assert "at most 64 words" in screen.error[0].value.replace("\\", "")
+    assert not screen.dataframe
+
+
+def test_a_choice_survives_its_address_and_hostile_ones_mean_nothing() -> None:
+    """A shared link shows other pairs than it was made for, or brings the screen down."""
+    choice = LabelChoice(Outcome.ACCEPTED, False, 7, 0, 0.0, 0.7, Split.HELD_OUT, True, True, 'a "b c"')
+    assert from_filters(to_address(choice)) == choice
+    assert from_filters(to_filters(choice)) == choice
+    hostile = {"outcome": "x", "grade": "-1", "judge_id": "9" * 40, "confidence_from": "nan", "confidence_to": "1e400"}
+    assert from_filters(hostile | {"split": "", "disputed": "2", "reviewed": None, "text": 5}) == LabelChoice()
 
 
 def test_overturning_an_accepted_proposal_makes_a_persons_grade_stand(app, small: Workspace) -> None:
