@@ -18,6 +18,7 @@ from app.services.certificate_views import Forecast, PlanView
 from app.services.desk_choice import DEFAULT, DeskChoice
 from app.services.judge_views import JudgeComparison
 from app.services.label_choice import ALL, NAMES, LabelChoice, from_filters, to_address
+from app.services.prepared_exports import PreparedExport
 from app.services.views import ImportReport
 
 MAX_NAME = 200
@@ -59,15 +60,6 @@ class Notice:
 
     text: str
     kind: NoticeKind
-
-
-@dataclass(frozen=True, slots=True)
-class PreparedExport:
-    """An export that waits to be downloaded."""
-
-    file_name: str
-    content: bytes
-    n_rows: int
 
 
 _PERSON = "state.person"
@@ -355,15 +347,17 @@ def get_labels_choice() -> LabelChoice:
 
 def choose_labels(choice: LabelChoice) -> None:
     """Narrow the Labels screen anew: it begins at its first page, with nothing selected."""
-    st.session_state[_LABELS] = (choice, to_address(choice))
+    _keep_labels(choice)
     set_labels_page()
     forget(_LABELS_TABLE)
-    keep_labels_in_address()
 
 
 def keep_labels_in_address() -> None:
     """Write what the Labels screen is narrowed to into the address, so that it can be sent to somebody."""
-    choice = get_labels_choice()
+    _keep_labels(get_labels_choice())
+
+
+def _keep_labels(choice: LabelChoice) -> None:
     address = to_address(choice)
     st.session_state[_LABELS] = (choice, address)
     for name in NAMES:

@@ -1,9 +1,8 @@
-"""Uploaded files written under their own names into a directory of ours, and directories packed for download."""
+"""Uploaded files written under their own names into a directory of ours."""
 
 from __future__ import annotations
 
 import shutil
-import zipfile
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath, PureWindowsPath
@@ -42,16 +41,3 @@ def write_uploads(files: Sequence[UploadedFile], directory: Path) -> Path:
             shutil.copyfileobj(file, sink)
         written.append(target)
     return written[0] if len(written) == 1 else directory
-
-
-def packed(target: Path, *, into: Path) -> Path:
-    """The one file that `target` is or holds, or a zip of the directory made as `into`."""
-    if target.is_file():
-        return target
-    files = sorted(path for path in target.rglob("*") if path.is_file())
-    if len(files) == 1:
-        return files[0]
-    with zipfile.ZipFile(into, "w", zipfile.ZIP_DEFLATED) as archive:
-        for path in files:
-            archive.write(path, path.relative_to(target).as_posix())
-    return into

@@ -16,17 +16,19 @@ from app.components.problems import OURS, sentence, show_notice, told
 from app.components.questions import show_question_coverage
 from app.components.table import show_table
 from app.components.text import counted, literal
-from app.components.uploads import packed, write_uploads
-from app.services import data, exporting, importing, question_coverage
+from app.components.uploads import write_uploads
+from app.services import data, importing, prepared_exports, question_coverage
+from app.services.prepared_exports import PreparedExport
 from app.services.views import DataView, ImportReport, LineProblem
 from db.enums import Split
 
-Layout = Literal["labels", "beir", "trec", "triplets", "lists"]
+Layout = Literal["labels", "history", "beir", "trec", "triplets", "lists"]
 FileFormat = Literal["jsonl", "parquet"]
 
 LAYOUTS: Mapping[Layout, str] = MappingProxyType(
     {
         "labels": "Labels, with everything about each",
+        "history": "History: everything that happened to each pair",
         "beir": "BEIR directory",
         "trec": "TREC qrels",
         "triplets": "Training triplets",
@@ -143,37 +145,46 @@ def _export(*, empty: bool) -> None:
             "Format", list(FORMATS), format_func=lambda name: FORMATS[name], horizontal=True, key="data.format"
         )
     if st.button("Prepare the export", key="data.export", disabled=empty):
-        state.keep_export(None)
         with st.spinner("Exporting"), told():
             _prepare(layout, file_format)
     prepared = state.get_export()
-    if prepared is not None:
+    if prepared is not None and prepared.path.is_file():
+        _hand_out(prepared)
+    st.caption("Every label names its source, judge and decision. For millions of rows use the command line:")
+    st.code(f"relabel export {layout} ./export", language=None)
+
+
+def _prepare(layout: Layout, file_format: FileFormat) -> None:
+    workspace, before = state.get_workspace(), state.get_export()
+    state.keep_export(None)
+    if before is not None:
+        prepared_exports.drop_export(workspace, before)
+    state.keep_export(
+        prepared_exports.prepare_export(
+            workspace, layout=layout, file_format=file_format, criterion=state.get_criterion()
+        )
+    )
+
+
+def _hand_out(prepared: PreparedExport) -> None:
+    rows = counted(prepared.n_rows, "row")
+    if prepared.for_browser:
         st.download_button(
-            f"Download {literal(prepared.file_name)} ({counted(prepared.n_rows, 'row')})",
-            prepared.content,
+            f"Download {literal(prepared.file_name)} ({rows})",
+            prepared.path.read_bytes,  # read when it is asked for
             file_name=prepared.file_name,
             key="data.download",
             type="primary",
             on_click="ignore",
             icon=":material/download:",
         )
-    st.caption("Every label names its source, judge and decision. For millions of rows use the command line:")
-    st.code(f"relabel export {layout} ./export", language=None)
-
-
-def _prepare(layout: Layout, file_format: FileFormat) -> None:
-    with tempfile.TemporaryDirectory(prefix="relabel-export-") as folder:
-        report = exporting.export(
-            state.get_workspace(),
-            layout=layout,
-            target=Path(folder) / layout,
-            file_format=file_format,
-            criterion=state.get_criterion(),
-        )
-        file = packed(Path(report.path), into=Path(folder) / f"{layout}.zip")
-        state.keep_export(
-            state.PreparedExport(file_name=f"relabel-{file.name}", content=file.read_bytes(), n_rows=report.n_rows)
-        )
+        return
+    st.success(
+        f"Written: {rows}, {prepared.n_bytes / 1024**2:,.0f} MB. It is too large to go through the browser. It lies "
+        "here, on the machine that serves this page, for a day:",
+        icon=":material/check:",
+    )
+    st.code(str(prepared.path), language=None, wrap_lines=True)
 
 
 def _sources(view: DataView) -> None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
 from app import state
 from app.bootstrap import Workspace
-from app.services import data
+from app.services import data, prepared_exports
 
 
 def press(app, label: str):
@@ -54,5 +56,21 @@ def test_an_export_is_prepared_for_download(app, small: Workspace) -> None:
     screen = press(app("data"), "Prepare the export")
     assert screen.get("download_button")[0].label.startswith("Download")
     prepared = screen.session_state[state.EXPORT]
-    lines = [json.loads(line) for line in prepared.content.splitlines()]
+    assert prepared.path.is_relative_to(small.settings.workspace / "exports")
+    lines = [json.loads(line) for line in prepared.path.read_text(encoding="utf-8").splitlines()]
     assert len(lines) == prepared.n_rows >= 3
+    again = press(screen, "Prepare the export").session_state[state.EXPORT]
+    assert again.path.is_file()
+    assert not prepared.path.exists()
+
+
+def test_an_export_too_large_for_the_browser_is_left_where_it_lies(
+    app, small: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A million labels are read into the server's memory for one download, and the server dies with them."""
+    monkeypatch.setattr(prepared_exports, "BROWSER_BYTES", 10)
+    screen = press(app("data"), "Prepare the export")
+    assert not screen.get("download_button")
+    prepared = screen.session_state[state.EXPORT]
+    assert any(code.value == str(prepared.path) for code in screen.code)
+    assert prepared.path.stat().st_size == prepared.n_bytes > 10
