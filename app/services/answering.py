@@ -14,20 +14,22 @@ from sqlalchemy.orm import Session
 from annotator.types import Criterion
 from app.bootstrap import Workspace
 from app.errors import Conflict, InputInvalid
-from app.services import serving
+from app.services.card_making import card_of
 from app.services.desk_memory import memory_of
-from app.services.desk_turns import in_turn
+from app.services.desk_turns import begin_turn, in_turn
 from app.services.desk_views import Revealed
+from app.services.holding import hold, new_card
 from app.services.labels import check_grade
 from app.services.refusals import refuse_revoked_person
 from app.services.spot_checks import watch
 from app.services.views import UndoneView
 from db.enums import ReviewAction, Visibility
-from db.models import Lease, Pair, PairState, Passage, Query, Review
+from db.models import Lease, Pair, Passage, Query, Review
 from db.queries import leases, queue
-from db.queries.audits import PEOPLE_ONLY, get_blind_pair
-from db.queries.pairs import get_split
+from db.queries.audits import get_blind_pair
+from db.queries.desk_pairs import hold_pair, look_at_pair
 from db.queries.people import person_named
+from db.queries.row_locks import locks_rows
 from db.queries.standing import GRADING, locked_states, standing_answers
 from db.queries.states import refresh_state
 
@@ -112,17 +114,22 @@ def _answer(workspace: Workspace, session: Session, card: str, person: str, said
         refuse_revoked_person(session, person_named(session, person, now=now).id)  # revoking took the card away
         raise _not_open(session, card, person)
     pair_id, criterion = found.pair_id, found.criterion
-    person_id = serving.begin_turn(workspace, session, person=person, criterion=criterion)
+    person_id = begin_turn(workspace, session, person=person, criterion=criterion).person_id
+    state = None
     if said.action is not ReviewAction.SKIP and not found.hidden_check:
-        locked_states(session, pair_ids=[pair_id], criterion=criterion, now=now)
+        state = locked_states(session, pair_ids=[pair_id], criterion=criterion, now=now)[pair_id]
         session.flush()
-    leases.lock_entry(session, pair_id=pair_id, criterion=criterion)
-    lease = leases.get_lease(session, card=card)
+    lease: Lease | None = found
+    if locks_rows(session):
+        leases.lock_entry(session, pair_id=pair_id, criterion=criterion)
+        lease = leases.get_lease(session, card=card)
     if lease is None or lease.person_id != person_id:
         raise _not_open(session, card, person)
     revised = None if lease.review_id is None else session.get_one(Review, lease.review_id)
     _check_phase(said, revised, card)
-    drawn = get_blind_pair(session, pair_id=pair_id, criterion=criterion)
+    blind_grade = said.action in GRADING and lease.visibility is Visibility.BLIND
+    checks = blind_grade and not lease.hidden_check  # asked before the grade is there: then it is no waiting check
+    drawn = get_blind_pair(session, pair_id=pair_id, criterion=criterion) if checks else None
     review = Review(
         pair_id=pair_id,
         criterion=criterion,
@@ -140,10 +147,9 @@ def _answer(workspace: Workspace, session: Session, card: str, person: str, said
     )
     session.add(review)
     session.flush()
-    if said.action is not ReviewAction.SKIP and not lease.hidden_check:
-        refresh_state(session, pair_id=pair_id, criterion=criterion, now=now)
-    blind_grade = said.action in GRADING and lease.visibility is Visibility.BLIND
-    if blind_grade and not lease.hidden_check and drawn is not None and drawn.certificate_id is not None:
+    if state is not None:
+        refresh_state(session, pair_id=pair_id, criterion=criterion, now=now, held=state)
+    if drawn is not None and drawn.certificate_id is not None:
         watch(session, certificate_id=drawn.certificate_id, now=now)
     if blind_grade and lease.reveals:
         return _reveal(workspace, session, lease, review)
@@ -174,17 +180,19 @@ def _check_phase(said: _Said, revised: Review | None, card: str) -> None:
 def _reveal(workspace: Workspace, session: Session, lease: Lease, review: Review) -> Revealed | None:
     """Turns the lease of a pair that was graded blind into one that shows what was proposed for it."""
     now = workspace.now()
-    state = session.get(PairState, (lease.pair_id, lease.criterion))
-    people_only = get_split(session, lease.pair_id) in PEOPLE_ONLY
-    if people_only or state is None or state.suggestion_id is None:  # changed while the card was open
+    pair = look_at_pair(session, pair_id=lease.pair_id, criterion=lease.criterion, person_id=lease.person_id, now=now)
+    if pair is None or pair.people_only or pair.suggestion_id is None:  # changed while the card was open
         session.delete(lease)
         return None
-    lease.card = serving.new_card()
-    lease.visibility, lease.suggestion_id, lease.review_id = Visibility.SHOWN, state.suggestion_id, review.id
+    lease.card = new_card()
+    lease.visibility, lease.suggestion_id, lease.review_id = Visibility.SHOWN, pair.suggestion_id, review.id
     lease.opened_at, lease.expires_at = now, now + timedelta(minutes=workspace.settings.review_minutes)
-    leases.mark_seen(session, pair_ids=[lease.pair_id], criterion=lease.criterion, person_id=lease.person_id, now=now)
+    if not pair.seen:
+        leases.mark_seen(
+            session, pair_ids=[lease.pair_id], criterion=lease.criterion, person_id=lease.person_id, now=now
+        )
     session.flush()
-    return Revealed(serving.card_of(workspace, session, lease))
+    return Revealed(card_of(workspace, session, lease, pair))
 
 
 def undo(workspace: Workspace, *, person: str, criterion: Criterion = Criterion.RELEVANCE) -> UndoneView | None:
@@ -202,7 +210,7 @@ def undo(workspace: Workspace, *, person: str, criterion: Criterion = Criterion.
 
 def _undo(workspace: Workspace, session: Session, *, person: str, criterion: Criterion) -> UndoneView | None:
     now = workspace.now()
-    person_id = serving.begin_turn(workspace, session, person=person, criterion=criterion)
+    person_id = begin_turn(workspace, session, person=person, criterion=criterion).person_id
     last = session.scalar(
         standing_answers(criterion)
         .where(Review.person_id == person_id, Review.action != ReviewAction.ADJUDICATE)
@@ -239,29 +247,29 @@ def _undo(workspace: Workspace, session: Session, *, person: str, criterion: Cri
 
 def _serve_again(workspace: Workspace, session: Session, last: Review, *, now: datetime) -> None:
     pair_id, criterion, person_id = last.pair_id, last.criterion, last.person_id
-    room = serving.has_room(session, pair_id=pair_id, criterion=criterion, person_id=person_id, now=now)
-    spoilt = serving.is_spoilt(session, pair_id=pair_id, criterion=criterion, person_id=person_id)
+    pair = hold_pair(session, pair_id=pair_id, criterion=criterion, person_id=person_id, now=now)
+    if pair is None:
+        return
     blind_grade = last.id if last.revises_id is None else last.revises_id
-    if last.revises_id is not None or (spoilt and last.visibility is Visibility.BLIND and last.action in GRADING):
-        state = session.get(PairState, (pair_id, criterion))
+    if last.revises_id is not None or (pair.spoilt and last.visibility is Visibility.BLIND and last.action in GRADING):
         lease = Lease(
             pair_id=pair_id,
             criterion=criterion,
             person_id=person_id,
-            card=serving.new_card(),
+            card=new_card(),
             visibility=Visibility.SHOWN,
             reveals=True,
             review_id=blind_grade,
             hidden_check=last.hidden_check,
-            suggestion_id=None if state is None else state.suggestion_id,
+            suggestion_id=pair.suggestion_id,
             opened_at=now,
         )
-        leases.lease_pair(session, lease, minutes=workspace.settings.review_minutes)
-    elif room and not spoilt:
-        serving.hold(
+        leases.lease_pair(session, lease, minutes=workspace.settings.review_minutes, seen=pair.seen)
+    elif pair.has_room and not pair.spoilt:
+        hold(
             workspace,
             session,
-            pair_id=pair_id,
+            pair,
             criterion=criterion,
             person_id=person_id,
             check=last.hidden_check,

@@ -14,6 +14,7 @@ from datetime import datetime
 from weakref import WeakKeyDictionary
 
 from app.bootstrap import Workspace
+from db.queries.queue_search import Match
 from db.session import Sessions
 
 MOST = 10_000
@@ -34,13 +35,24 @@ class Done:
     counted: float = field(default_factory=time.monotonic)
 
 
+@dataclass(frozen=True, slots=True)
+class Ahead:
+    """Places with the words that one person looks for, in their order; all up to the place `searched` were found."""
+
+    matches: tuple[Match, ...]
+    searched: int
+
+
 @dataclass(slots=True)
 class DeskMemory:
-    """Of one workspace. `starts`: how far into an order one person's own work reaches without a gap; `numbers`: counts
-    and when they were taken, in the seconds of `time.monotonic`; `done`: people's work by person and criterion.
+    """Of one workspace. `starts`: how far into an order one person's own work reaches without a gap; `aheads`: where
+    the words they look for are found next; `served`: under which choice a card was served; `numbers`: counts and when
+    they were taken, in the seconds of `time.monotonic`; `done`: people's work by person and criterion.
     """
 
     starts: dict[Hashable, int] = field(default_factory=dict)
+    aheads: dict[Hashable, Ahead] = field(default_factory=dict)
+    served: dict[str, Hashable] = field(default_factory=dict)
     numbers: dict[Hashable, tuple[float, int]] = field(default_factory=dict)
     done: dict[Hashable, Done] = field(default_factory=dict)
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -56,6 +68,31 @@ class DeskMemory:
         """To be called when something a person did is taken back: the gap is to be found again."""
         with self.lock:
             self.starts.clear()
+            self.aheads.clear()
+
+    def ahead(self, key: Hashable) -> Ahead | None:
+        """What was found ahead of one person in one part of the queue and version; None when nothing was looked for."""
+        with self.lock:
+            return self.aheads.get(key)
+
+    def remember_ahead(self, key: Hashable, ahead: Ahead) -> None:
+        """Keeps what was found ahead."""
+        with self.lock:
+            if len(self.aheads) >= MOST // 10:  # some hundred places each
+                self.aheads.clear()
+            self.aheads[key] = ahead
+
+    def remember_served(self, card: str, choice: Hashable) -> None:
+        """Keeps under which choice a card was served."""
+        with self.lock:
+            if len(self.served) >= MOST:
+                self.served.clear()
+            self.served[card] = choice
+
+    def was_served(self, card: str, choice: Hashable) -> bool:
+        """Whether this process served the card under that choice."""
+        with self.lock:
+            return self.served.get(card) == choice
 
     def number(self, key: Hashable, *, younger_than: float) -> int | None:
         """A count that is not older than so many seconds, else None."""

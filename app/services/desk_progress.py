@@ -14,9 +14,10 @@ from app.bootstrap import Workspace
 from app.services.desk_memory import Done, memory_of
 from app.services.views import ReviewProgress
 from db.enums import ReviewAction
-from db.models import Person, Review
+from db.models import Review
 from db.queries import queue
 from db.queries.standing import GRADING
+from db.queries.turns import look_at_turn
 
 FRESH_S = 30.0
 """Seconds for which the number of waiting pairs of a long queue is told without being counted again. Our choice."""
@@ -58,16 +59,28 @@ def get_progress(workspace: Workspace, *, person: str, criterion: Criterion = Cr
     A blind grade and what became of it after the reveal count once; hidden checks count like any other card.
     """
     with workspace.sessions.read() as session:
-        person_id = session.scalar(sa.select(Person.id).where(Person.name == person))
-        done = None if person_id is None else _done(workspace, session, person_id, criterion)
-        return ReviewProgress(
-            person=person,
-            graded=0 if done is None else done.graded,
-            skipped=0 if done is None else done.skipped,
-            graded_today=0 if done is None else done.graded_today,
-            waiting=count_waiting(workspace, session, criterion=criterion),
-            flagged=0 if done is None else done.flagged,
+        turn = look_at_turn(session, person, criterion=criterion)
+        waiting = count_waiting(workspace, session, criterion=criterion)
+        if turn is None:
+            return ReviewProgress(person=person, graded=0, skipped=0, graded_today=0, waiting=waiting)
+        return progress_of(
+            workspace, session, person=person, person_id=turn.person_id, criterion=criterion, waiting=waiting
         )
+
+
+def progress_of(
+    workspace: Workspace, session: Session, *, person: str, person_id: int, criterion: Criterion, waiting: int
+) -> ReviewProgress:
+    """The same as `get_progress`, in the caller's session; `waiting` was counted before."""
+    done = _done(workspace, session, person_id, criterion)
+    return ReviewProgress(
+        person=person,
+        graded=done.graded,
+        skipped=done.skipped,
+        graded_today=done.graded_today,
+        waiting=waiting,
+        flagged=done.flagged,
+    )
 
 
 def _done(workspace: Workspace, session: Session, person_id: int, criterion: Criterion) -> Done:
@@ -86,27 +99,40 @@ def _done(workspace: Workspace, session: Session, person_id: int, criterion: Cri
 
 
 def _count_on(session: Session, done: Done, *, person_id: int, criterion: Criterion) -> None:
-    undone = aliased(Review)
-    newer = sa.select(
-        Review.id,
-        Review.created_at,
-        Review.action,
-        Review.revises_id,
-        undone.action.label("undone_action"),
-        undone.revises_id.label("undone_revises"),
-        undone.created_at.label("undone_at"),
-        undone.person_id.label("undone_person"),
-    ).outerjoin(undone, undone.id == Review.undoes_id)
-    newer = newer.where(Review.person_id == person_id, Review.criterion == criterion, Review.id > done.last_id)
+    asked: dict[str, object] = {"person": person_id, "criterion": criterion, "last": done.last_id}
+    newer = _FIRST if done.last_at is None else _NEWER
     if done.last_at is not None:
-        newer = newer.where(Review.created_at >= done.last_at)
-    for row in session.execute(newer.order_by(Review.id)):
+        asked["at"] = done.last_at
+    for row in session.execute(newer, asked):
         if row.action is not ReviewAction.UNDO:
             _add(done, 1, row.action, row.revises_id, row.created_at)
         elif row.undone_person == person_id:
             _add(done, -1, row.undone_action, row.undone_revises, row.undone_at)
         done.last_id = row.id
         done.last_at = row.created_at if done.last_at is None else max(done.last_at, row.created_at)
+
+
+_undone = aliased(Review)
+_FIRST = (
+    sa.select(
+        Review.id,
+        Review.created_at,
+        Review.action,
+        Review.revises_id,
+        _undone.action.label("undone_action"),
+        _undone.revises_id.label("undone_revises"),
+        _undone.created_at.label("undone_at"),
+        _undone.person_id.label("undone_person"),
+    )
+    .outerjoin(_undone, _undone.id == Review.undoes_id)
+    .where(
+        Review.person_id == sa.bindparam("person"),
+        Review.criterion == sa.bindparam("criterion"),
+        Review.id > sa.bindparam("last"),
+    )
+    .order_by(Review.id)
+)
+_NEWER = _FIRST.where(Review.created_at >= sa.bindparam("at"))
 
 
 def _add(done: Done, number: int, action: ReviewAction, revises_id: int | None, at: datetime) -> None:

@@ -10,8 +10,13 @@ from typing import TypeVar
 from sqlalchemy.exc import IntegrityError, OperationalError
 from sqlalchemy.orm import Session
 
+from annotator.types import Criterion
 from app.bootstrap import Workspace
 from app.errors import Conflict
+from app.services.refusals import refuse_revoked_person
+from db.queries.draws import hold_draws
+from db.queries.people import person_named
+from db.queries.turns import Turn, find_turn
 
 T = TypeVar("T")
 
@@ -46,6 +51,24 @@ def in_turn(workspace: Workspace, work: Callable[[Session], T]) -> T:
             break
         time.sleep(random.uniform(0.0, 0.002 * 2 ** min(attempt, 6)))
     raise Conflict("many people ask for cards at once", user_message="The queue is busy. Try again in a moment.")
+
+
+def begin_turn(workspace: Workspace, session: Session, *, person: str, criterion: Criterion) -> Turn:
+    """The turn of this person, made known if new, once no sample is being drawn and no other tab of theirs is at work.
+
+    Raises:
+        NotAllowed: this person is revoked.
+    """
+    hold_draws(session, criterion=criterion, shared=True)
+    turn = find_turn(session, person, criterion=criterion)
+    if turn is None:
+        person_named(session, person, now=workspace.now())
+        turn = find_turn(session, person, criterion=criterion)
+    if turn is None:
+        raise Taken  # the name that was just made is gone again
+    if turn.revoked:
+        refuse_revoked_person(session, turn.person_id)
+    return turn
 
 
 def _passes(error: OperationalError) -> bool:

@@ -207,8 +207,11 @@ def concealed(pair: PairView) -> PairView:
     )
 
 
-def pair_view(session: Session, *, pair_id: int, criterion: Criterion) -> PairView:
-    """One pair in full, read in the caller's session; whoever shows it conceals what must not be seen."""
+def pair_view(session: Session, *, pair_id: int, criterion: Criterion, whole: bool = True) -> PairView:
+    """One pair in full, read in the caller's session; whoever shows it conceals what must not be seen.
+
+    Not `whole`: without its history, which a card does not show.
+    """
     record = get_record_or_raise(session, pair_id=pair_id, criterion=criterion)
     suggestion, state = record.suggestion, record.state
     definition = get_definition(session, record.query.id)
@@ -243,7 +246,7 @@ def pair_view(session: Session, *, pair_id: int, criterion: Criterion) -> PairVi
         certified=_certified(record),
         why="" if record.decision is None else record.decision.why,
         hits=tuple(HitView(hit.system, hit.rank, hit.score) for hit in list_hits(session, pair_id)),
-        history=_history(session, pair_id=pair_id, criterion=criterion),
+        history=_history(session, pair_id=pair_id, criterion=criterion) if whole else (),
         curated_grade=None if state is None else state.curated_grade,
         curated_source=None if state is None else state.curated_source,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
@@ -10,21 +11,21 @@ from sqlalchemy.orm import Session
 from annotator.types import Criterion
 from app.bootstrap import Workspace
 from app.errors import AppError, Conflict, InputInvalid
-from app.services import serving
 from app.services.answering import seconds_of
-from app.services.desk_turns import in_turn
+from app.services.desk_turns import begin_turn, in_turn
 from app.services.desk_views import BulkResult, Refused, SidePair, SideState
+from app.services.holding import new_card, pair_for
 from app.services.labels import check_grade
 from app.services.spot_checks import watch
 from db.enums import ReviewAction, Visibility
 from db.errors import NotFound
 from db.models import Lease, Pair, PairState, Review
 from db.queries import leases
-from db.queries.audits import PEOPLE_ONLY, get_blind_pair
-from db.queries.pairs import get_split
+from db.queries.audits import get_blind_pair
 from db.queries.side_pairs import SideRow, list_side_pairs
 from db.queries.standing import locked_states
 from db.queries.states import refresh_state
+from db.queries.turns import Turn, look_at_turn
 
 START = 240
 """Characters of a passage that stand in the list."""
@@ -50,23 +51,50 @@ def list_query(
         NotFound: there is no such pair.
     """
 
+    with workspace.sessions.read() as session:  # mostly everything was seen before, and nobody has to wait
+        turn = look_at_turn(session, person, criterion=criterion)
+        if turn is not None and not turn.revoked:
+            read = _read(workspace, session, pair_id=pair_id, turn=turn, criterion=criterion, blind=blind)
+            if not read.new:
+                return read.side
+
     def listed(session: Session) -> tuple[SidePair, ...]:
-        person_id = serving.begin_turn(workspace, session, person=person, criterion=criterion)
-        rows = list_side_pairs(session, pair_id=pair_id, person_id=person_id, criterion=criterion, now=workspace.now())
-        if not rows:
-            raise NotFound(f"there is no pair {pair_id}", user_message="This pair is not in the workspace any more.")
-        shown = [row for row in rows if _may_show(row, blind=blind)]
-        leases.mark_seen(
-            session,
-            pair_ids=[row.pair_id for row in shown if not row.seen and row.proposed_grade is not None],
-            criterion=criterion,
-            person_id=person_id,
-            now=workspace.now(),
-        )
-        open_ids = {row.pair_id for row in shown}
-        return tuple(_side_pair(row, shows=row.pair_id in open_ids, current=row.pair_id == pair_id) for row in rows)
+        turn = begin_turn(workspace, session, person=person, criterion=criterion)
+        return list_in_turn(workspace, session, pair_id=pair_id, turn=turn, criterion=criterion, blind=blind)
 
     return in_turn(workspace, listed)
+
+
+def list_in_turn(
+    workspace: Workspace, session: Session, *, pair_id: int, turn: Turn, criterion: Criterion, blind: bool
+) -> tuple[SidePair, ...]:
+    """The same as `list_query`, within a turn that was begun."""
+    read = _read(workspace, session, pair_id=pair_id, turn=turn, criterion=criterion, blind=blind)
+    leases.mark_seen(session, pair_ids=read.new, criterion=criterion, person_id=turn.person_id, now=workspace.now())
+    return read.side
+
+
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """A side list, and the pairs whose proposals it is the first to show to this person."""
+
+    side: tuple[SidePair, ...]
+    new: tuple[int, ...]
+
+
+def _read(
+    workspace: Workspace, session: Session, *, pair_id: int, turn: Turn, criterion: Criterion, blind: bool
+) -> _Read:
+    rows = list_side_pairs(session, pair_id=pair_id, person_id=turn.person_id, criterion=criterion, now=workspace.now())
+    if not rows:
+        raise NotFound(f"there is no pair {pair_id}", user_message="This pair is not in the workspace any more.")
+    shown = {row.pair_id for row in rows if _may_show(row, blind=blind)}
+    return _Read(
+        side=tuple(_side_pair(row, shows=row.pair_id in shown, current=row.pair_id == pair_id) for row in rows),
+        new=tuple(
+            row.pair_id for row in rows if row.pair_id in shown and not row.seen and row.proposed_grade is not None
+        ),
+    )
 
 
 def _may_show(row: SideRow, *, blind: bool) -> bool:
@@ -126,7 +154,7 @@ def grade_in_place(
     check_grade(workspace, grade)
 
     def graded(session: Session) -> None:
-        person_id = serving.begin_turn(workspace, session, person=person, criterion=criterion)
+        person_id = begin_turn(workspace, session, person=person, criterion=criterion).person_id
         _grade(
             workspace,
             session,
@@ -163,7 +191,7 @@ def grade_many(
         raise InputInvalid(f"{len(wanted)} pairs are more than {MOST} at once")
 
     def graded(session: Session) -> BulkResult:
-        person_id = serving.begin_turn(workspace, session, person=person, criterion=criterion)
+        person_id = begin_turn(workspace, session, person=person, criterion=criterion).person_id
         known = set(session.scalars(sa.select(Pair.id).where(Pair.id.in_(wanted))))
         locked_states(session, pair_ids=known, criterion=criterion, now=workspace.now())  # in id order, all at once
         done, refused = [], []
@@ -204,16 +232,14 @@ def _grade(
         raise NotFound(f"there is no pair {pair_id}", user_message="This pair is not in the workspace any more.")
     state = locked_states(session, pair_ids=[pair_id], criterion=criterion, now=now)[pair_id]
     session.flush()
-    drawn = get_blind_pair(session, pair_id=pair_id, criterion=criterion)
-    if many and drawn is not None:
+    if many and get_blind_pair(session, pair_id=pair_id, criterion=criterion) is not None:
         raise Conflict(
             f"pair {pair_id} is drawn", user_message="This pair was drawn at random for a check and is judged alone."
         )
-    serving.refuse_pair(session, pair_id=pair_id, criterion=criterion, person_id=person_id, now=now)
+    pair = pair_for(session, pair_id=pair_id, criterion=criterion, person_id=person_id, now=now)
+    drawn = pair.drawn
     _refuse_settled(session, state, person_id=person_id, drawn=drawn is not None, now=now)
-    seen = leases.has_seen(session, pair_id=pair_id, criterion=criterion, person_id=person_id)
-    people_only = get_split(session, pair_id) in PEOPLE_ONLY
-    blind = people_only or drawn is not None or not seen
+    blind = pair.people_only or drawn is not None or not pair.seen
     session.add(
         Review(
             pair_id=pair_id,
@@ -223,12 +249,12 @@ def _grade(
             grade=grade,
             visibility=Visibility.BLIND if blind else Visibility.SHOWN,
             suggestion_id=None if blind else state.suggestion_id,
-            card=serving.new_card(),
+            card=new_card(),
             seconds=seconds_of(seconds),
             created_at=now,
         )
     )
-    refresh_state(session, pair_id=pair_id, criterion=criterion, now=now)
+    refresh_state(session, pair_id=pair_id, criterion=criterion, now=now, held=state)
     if drawn is not None and drawn.certificate_id is not None:
         watch(session, certificate_id=drawn.certificate_id, now=now)
 

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Protocol
 
 import sqlalchemy as sa
-from sqlalchemy.orm import Session
 
 from annotator.types import Criterion
 from db.enums import QueueCause
 from db.models import QueueEntry
 from db.queries.audits import is_drawn
-from db.queries.queue import QueueFilter
-from db.queries.text_search import matches
+from db.queries.queue_next import PARTS, QueueFilter
 
 COLUMNS = {
     "value": "position",
@@ -39,28 +38,38 @@ class Choice(Protocol):
     def confidence_to(self) -> float | None: ...
     @property
     def text(self) -> str: ...
-    @property
-    def by_proposal(self) -> bool: ...
 
 
-def filter_of(session: Session, choice: Choice, *, criterion: Criterion) -> QueueFilter:
-    """The order and the conditions that a choice means.
+def filter_of(choice: Choice, *, criterion: Criterion) -> QueueFilter:
+    """The order, the conditions and the words that a choice means.
 
     Chosen by what was proposed, no pair comes that people judge blind: being found would tell.
     """
+    proposed = (choice.judge_id, choice.grade, choice.confidence_from, choice.confidence_to)
+    return _filter(criterion, COLUMNS[choice.order], choice.cause, proposed, choice.text.strip())
+
+
+@lru_cache(PARTS)
+def _filter(
+    criterion: Criterion,
+    column: str,
+    cause: QueueCause | None,
+    proposed: tuple[int | None, int | None, float | None, float | None],
+    words: str,
+) -> QueueFilter:
+    """Kept, so that the statements made for one choice are found again."""
+    judge_id, grade, confidence_from, confidence_to = proposed
     conditions: list[sa.ColumnElement[bool]] = []
-    if choice.cause is not None:
-        conditions.append(QueueEntry.cause == choice.cause)
-    if choice.judge_id is not None:
-        conditions.append(QueueEntry.judge_id == choice.judge_id)
-    if choice.grade is not None:
-        conditions.append(QueueEntry.grade == choice.grade)
-    if choice.confidence_from is not None:
-        conditions.append(QueueEntry.confidence >= choice.confidence_from)
-    if choice.confidence_to is not None:
-        conditions.append(QueueEntry.confidence <= choice.confidence_to)
-    if choice.by_proposal:
+    if cause is not None:
+        conditions.append(QueueEntry.cause == cause)
+    if judge_id is not None:
+        conditions.append(QueueEntry.judge_id == judge_id)
+    if grade is not None:
+        conditions.append(QueueEntry.grade == grade)
+    if confidence_from is not None:
+        conditions.append(QueueEntry.confidence >= confidence_from)
+    if confidence_to is not None:
+        conditions.append(QueueEntry.confidence <= confidence_to)
+    if any(value is not None for value in proposed):
         conditions.append(~is_drawn(QueueEntry.pair_id, criterion))
-    if choice.text.strip():
-        conditions.append(matches(session, choice.text, pair_id=QueueEntry.pair_id.expression, criterion=criterion))
-    return QueueFilter(COLUMNS[choice.order], tuple(conditions))
+    return QueueFilter(column, tuple(conditions), words)

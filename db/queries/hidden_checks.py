@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from datetime import datetime
+from functools import cache
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
@@ -19,24 +20,37 @@ from db.queries.audits import is_drawn
 _WHOLE = 2**64
 
 
-def is_check_turn(session: Session, *, person_id: int, criterion: Criterion, share: float) -> bool:
-    """Whether the next card of this person is a hidden check; of many turns, about `share` (0..1) are."""
-    if share <= 0:
-        return False
-    return _draw("turn", person_id, criterion, _last_review(session, person_id)) < share * _WHOLE
+def is_check_turn(*, person_id: int, criterion: Criterion, share: float, last_review: int) -> bool:
+    """Whether the next card of this person is a hidden check; of many turns, about `share` (0..1) are. `last_review`:
+    the id of the newest thing this person did, 0 before the first.
+    """
+    return share > 0 and _draw("turn", person_id, criterion, last_review) < share * _WHOLE
 
 
-def next_check(session: Session, *, person_id: int, criterion: Criterion, now: datetime) -> int | None:
+def next_check(
+    session: Session, *, person_id: int, criterion: Criterion, now: datetime, last_review: int
+) -> int | None:
     """A pair that was adjudicated and that this person neither did anything with nor has seen; None when there is none.
 
     Source of the choice among them: ours, the first pair at or after a place drawn by hash.
     """
-    touched = sa.exists().where(Review.pair_id == Pair.id, Review.criterion == criterion, Review.person_id == person_id)
-    seen = sa.exists().where(
-        SeenPair.pair_id == Pair.id, SeenPair.criterion == criterion, SeenPair.person_id == person_id
+    pair_ids = session.scalars(_settled(criterion), {"person": person_id, "now": now}).all()
+    if not pair_ids:
+        return None
+    drawn = _draw("pair", person_id, criterion, last_review)
+    return pair_ids[drawn * len(pair_ids) // _WHOLE]
+
+
+@cache
+def _settled(criterion: Criterion) -> sa.Select[int]:
+    """Ids of the adjudicated pairs that the person :person may be checked on at :now."""
+    person = sa.bindparam("person")
+    touched = sa.exists().where(Review.pair_id == Pair.id, Review.criterion == criterion, Review.person_id == person)
+    seen = sa.exists().where(SeenPair.pair_id == Pair.id, SeenPair.criterion == criterion, SeenPair.person_id == person)
+    held = sa.exists().where(
+        Lease.pair_id == Pair.id, Lease.criterion == criterion, Lease.expires_at > sa.bindparam("now")
     )
-    held = sa.exists().where(Lease.pair_id == Pair.id, Lease.criterion == criterion, Lease.expires_at > now)
-    settled = (
+    return (
         sa.select(Pair.id)
         .join(PairState, PairState.pair_id == Pair.id)
         .where(
@@ -48,17 +62,8 @@ def next_check(session: Session, *, person_id: int, criterion: Criterion, now: d
             ~held,
             ~is_drawn(Pair.id, criterion),
         )
+        .order_by(Pair.id)
     )
-    pair_ids = session.scalars(settled.order_by(Pair.id)).all()
-    if not pair_ids:
-        return None
-    drawn = _draw("pair", person_id, criterion, _last_review(session, person_id))
-    return pair_ids[drawn * len(pair_ids) // _WHOLE]
-
-
-def _last_review(session: Session, person_id: int) -> int:
-    newest = sa.select(Review.id).where(Review.person_id == person_id)
-    return session.scalar(newest.order_by(Review.created_at.desc(), Review.id.desc()).limit(1)) or 0
 
 
 def _draw(what: str, person_id: int, criterion: Criterion, last: int) -> int:

@@ -21,8 +21,7 @@ def person_named(
     role: Role = Role.REVIEWER,
 ) -> Person:
     """The person of that name, made with this kind and role if new."""
-    named = sa.select(Person).where(Person.name == name)
-    person = session.scalar(named)
+    person = session.scalar(_NAMED, {"name": name})
     if person is not None:
         return person
     person = Person(name=name, kind=kind, role=role, created_at=now)
@@ -30,8 +29,11 @@ def person_named(
         with session.begin_nested():
             session.add(person)
     except IntegrityError:  # a second tab or worker made the same person a moment ago
-        return session.scalars(named).one()
+        return session.scalars(_NAMED, {"name": name}).one()
     return person
+
+
+_NAMED = sa.select(Person).where(Person.name == sa.bindparam("name"))
 
 
 def take_turn(session: Session, person_id: int) -> None:

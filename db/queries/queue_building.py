@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -42,30 +43,30 @@ _MARGIN = 1_000
 _EMPTY = {"version": 0, "last": 0, "length": 0, "behind": False}
 
 
-def _value_name(criterion: Criterion) -> str:
+def value_name(criterion: Criterion) -> str:
     return f"queue:{criterion}"
 
 
 def active_version(session: Session, criterion: Criterion) -> int:
     """The version of the queue's order that is served; 0 before the first."""
-    return int((get_value(session, _value_name(criterion)) or _EMPTY)["version"])
+    return int((get_value(session, value_name(criterion)) or _EMPTY)["version"])
 
 
 def is_behind(session: Session, criterion: Criterion) -> bool:
     """Whether pairs came back to people since the served version was built, which is to be built anew for them."""
-    return bool((get_value(session, _value_name(criterion)) or _EMPTY).get("behind", False))
+    return bool((get_value(session, value_name(criterion)) or _EMPTY).get("behind", False))
 
 
 def mark_behind(session: Session, *, criterion: Criterion, now: datetime) -> None:
     """Has the served queue built anew by whoever looks after it; nothing where no queue is served yet."""
     if active_version(session, criterion):
-        value = lock_value(session, _value_name(criterion), _EMPTY, now=now)
-        set_value(session, _value_name(criterion), {**value, "behind": True}, now=now)
+        value = lock_value(session, value_name(criterion), _EMPTY, now=now)
+        set_value(session, value_name(criterion), {**value, "behind": True}, now=now)
 
 
 def is_long(session: Session, criterion: Criterion) -> bool:
     """Whether the served queue is too long to be built while somebody waits for it."""
-    return int((get_value(session, _value_name(criterion)) or _EMPTY)["length"]) > IN_PLACE
+    return int((get_value(session, value_name(criterion)) or _EMPTY)["length"]) > IN_PLACE
 
 
 def rebuild_queue(session: Session, *, criterion: Criterion, now: datetime) -> int:
@@ -74,10 +75,10 @@ def rebuild_queue(session: Session, *, criterion: Criterion, now: datetime) -> i
     A queue of more than `IN_PLACE` entries is left as it is, but for what must be served no more. It is then marked as
     behind, as it is where there are calibrators, which are asked by `app.services.queue_order.rebuild` alone.
     """
-    value = lock_value(session, _value_name(criterion), _EMPTY, now=now)
+    value = lock_value(session, value_name(criterion), _EMPTY, now=now)
     if value["length"] > IN_PLACE:
         _close_locked(session, criterion, version=int(value["version"]))
-        set_value(session, _value_name(criterion), {**value, "behind": True}, now=now)
+        set_value(session, value_name(criterion), {**value, "behind": True}, now=now)
         return _count_open(session, criterion, int(value["version"]))
     settings = load_queue_settings(session, criterion)
     signals = read_signals(session, criterion=criterion, settings=settings)
@@ -91,7 +92,7 @@ def rebuild_queue(session: Session, *, criterion: Criterion, now: datetime) -> i
         "behind": session.scalar(sa.select(sa.exists().where(Calibrator.criterion == criterion))),
         "built_over": value["version"],
     }
-    set_value(session, _value_name(criterion), new, now=now)
+    set_value(session, value_name(criterion), new, now=now)
     for _ in range(1 + IN_PLACE // CHUNK):
         if not delete_old(session, criterion=criterion):
             break
@@ -104,9 +105,9 @@ def _next(value: dict[str, Any]) -> int:
 
 def reserve_version(session: Session, *, criterion: Criterion, now: datetime) -> int:
     """A number for a version that is built aside; no other builder gets it."""
-    value = lock_value(session, _value_name(criterion), _EMPTY, now=now)
+    value = lock_value(session, value_name(criterion), _EMPTY, now=now)
     version = _next(value)
-    set_value(session, _value_name(criterion), {**value, "last": version}, now=now)
+    set_value(session, value_name(criterion), {**value, "last": version}, now=now)
     return version
 
 
@@ -188,11 +189,11 @@ def serve_version(
     `seen`: the newest review when its signals were read. What people did since is made good: pairs they graded or
     flagged are wanted no more, pairs whose grade they took back are again.
     """
-    value = lock_value(session, _value_name(criterion), _EMPTY, now=now)
+    value = lock_value(session, value_name(criterion), _EMPTY, now=now)
     if int(value["version"]) >= version:
         return False
     new = {**value, "version": version, "length": length, "behind": False, "built_over": value["version"]}
-    set_value(session, _value_name(criterion), new, now=now)
+    set_value(session, value_name(criterion), new, now=now)
     settle_since(session, criterion=criterion, seen=seen, now=now)
     return True
 
@@ -208,7 +209,7 @@ def delete_old(session: Session, *, criterion: Criterion) -> int:
 
     The version before the served one stays: somebody may be reading it.
     """
-    value = get_value(session, _value_name(criterion)) or _EMPTY
+    value = get_value(session, value_name(criterion)) or _EMPTY
     # To delete by the key, which is short, and not by a condition, which would be looked up for every row.
     old = (
         sa.select(QueueEntry.version, QueueEntry.position)
@@ -240,13 +241,16 @@ def delete_version(session: Session, *, criterion: Criterion, version: int) -> N
 
 def get_entry(session: Session, *, criterion: Criterion, pair_id: int) -> QueueEntry | None:
     """A pair's place in the served queue, or None."""
-    return session.scalar(
-        sa.select(QueueEntry).where(
-            QueueEntry.criterion == criterion,
-            QueueEntry.version == active_version(session, criterion),
-            QueueEntry.pair_id == pair_id,
-        )
-    )
+    asked = {"criterion": criterion, "version": active_version(session, criterion), "pair": pair_id}
+    return session.scalar(ENTRY, asked)
+
+
+ENTRY = sa.select(QueueEntry).where(
+    QueueEntry.criterion == sa.bindparam("criterion"),
+    QueueEntry.version == sa.bindparam("version"),
+    QueueEntry.pair_id == sa.bindparam("pair"),
+)
+"""The place of the pair :pair in the version :version."""
 
 
 def put_back(session: Session, *, pair_id: int, criterion: Criterion, now: datetime) -> None:
@@ -259,13 +263,37 @@ def put_back(session: Session, *, pair_id: int, criterion: Criterion, now: datet
 
 def close_entry(session: Session, *, pair_id: int, criterion: Criterion) -> None:
     """Nobody is wanted for a pair any more: it was flagged or decided; nothing if the served queue lacks it."""
-    session.execute(_of_pairs(session, [pair_id], criterion).where(QueueEntry.open > 0).values(open=0))
+    _change_one(session, _close_one(criterion), pair_id=pair_id, criterion=criterion)
 
 
 def reopen(session: Session, *, pair_id: int, criterion: Criterion) -> None:
     """As many people are wanted for a pair as its graders leave open, had it never been closed."""
+    _change_one(session, _reopen_one(criterion), pair_id=pair_id, criterion=criterion)
+
+
+def _change_one(session: Session, update: sa.Update, *, pair_id: int, criterion: Criterion) -> None:
+    """Changes a pair's entries in the served version, and in one that is being built beside it."""
+    asked = {"pair": pair_id, "versions": _versions(session, criterion)}
+    session.execute(update, asked, execution_options={"synchronize_session": "fetch"})
+
+
+@cache
+def _close_one(criterion: Criterion) -> sa.Update:
+    return _one(criterion).where(QueueEntry.open > 0).values(open=0)
+
+
+@cache
+def _reopen_one(criterion: Criterion) -> sa.Update:
     left = _left_open(criterion)
-    session.execute(_of_pairs(session, [pair_id], criterion).where(QueueEntry.open != left).values(open=left))
+    return _one(criterion).where(QueueEntry.open != left).values(open=left)
+
+
+def _one(criterion: Criterion) -> sa.Update:
+    return sa.update(QueueEntry).where(
+        QueueEntry.criterion == criterion,
+        QueueEntry.version.in_(sa.bindparam("versions", expanding=True)),
+        QueueEntry.pair_id == sa.bindparam("pair"),
+    )
 
 
 def _left_open(criterion: Criterion) -> sa.ColumnElement[int]:
@@ -279,13 +307,21 @@ def _left_open(criterion: Criterion) -> sa.ColumnElement[int]:
     return sa.case((left > 0, left), else_=0)
 
 
+def _versions(session: Session, criterion: Criterion) -> list[int]:
+    """The served version, and one that is being built beside it."""
+    value = get_value(session, value_name(criterion)) or _EMPTY
+    return sorted({int(value["version"]), int(value.get("last", 0))})
+
+
 def _of_pairs(session: Session, pair_ids: Sequence[int], criterion: Criterion) -> sa.Update:
     """An update of these pairs' entries in the served version, and in one that is being built beside it."""
-    value = get_value(session, _value_name(criterion)) or _EMPTY
-    versions = sorted({int(value["version"]), int(value.get("last", 0))})
     return (
         sa.update(QueueEntry)
-        .where(QueueEntry.criterion == criterion, QueueEntry.version.in_(versions), QueueEntry.pair_id.in_(pair_ids))
+        .where(
+            QueueEntry.criterion == criterion,
+            QueueEntry.version.in_(_versions(session, criterion)),
+            QueueEntry.pair_id.in_(pair_ids),
+        )
         .execution_options(synchronize_session="fetch" if len(pair_ids) == 1 else False)
     )
 
@@ -349,7 +385,7 @@ def _append(session: Session, pair_ids: Sequence[int], *, criterion: Criterion, 
     order = _only(order_queue(signals, settings), signals, pair_ids)
     if not len(order):
         return
-    version = int(lock_value(session, _value_name(criterion), _EMPTY, now=now)["version"])
+    version = int(lock_value(session, value_name(criterion), _EMPTY, now=now)["version"])
     known: set[int] = set()
     for start in range(0, len(pair_ids), 500):
         present = sa.select(QueueEntry.pair_id).where(

@@ -6,9 +6,11 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
+from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, aliased
 
 from annotator.types import Criterion
 from db.enums import Visibility
@@ -64,10 +66,8 @@ def list_side_pairs(
 
     On questions that only people judge the order tells nothing: a rank is an opinion of the retriever.
     """
-    query_id = session.scalar(sa.select(Pair.query_id).where(Pair.id == pair_id))
-    if query_id is None:
-        return []
-    rows = session.execute(_candidates(session, pair_id, query_id, person_id=person_id, criterion=criterion)).all()
+    asked = {"pair": pair_id, "person": person_id, "version": active_version(session, criterion)}
+    rows = session.execute(_candidates(criterion), asked).all()
     pair_ids = [row.id for row in rows]
     own = _own_grades(session, pair_ids, person_id=person_id, criterion=criterion)
     held = _held(session, pair_ids, criterion=criterion, now=now)
@@ -99,16 +99,18 @@ def list_side_pairs(
     return found
 
 
-def _candidates(
-    session: Session, pair_id: int, query_id: int, *, person_id: int, criterion: Criterion
-) -> sa.Select[tuple[object, ...]]:
+@cache
+def _candidates(criterion: Criterion) -> sa.Select[Any]:
+    """The candidates of the question of the pair :pair and that pair itself, as the person :person may find them."""
+    asked = aliased(Pair)
+    question = sa.select(asked.query_id).where(asked.id == sa.bindparam("pair")).scalar_subquery()
     seen = sa.exists().where(
-        SeenPair.pair_id == Pair.id, SeenPair.criterion == criterion, SeenPair.person_id == person_id
+        SeenPair.pair_id == Pair.id, SeenPair.criterion == criterion, SeenPair.person_id == sa.bindparam("person")
     )
     entry = sa.and_(
         QueueEntry.pair_id == Pair.id,
         QueueEntry.criterion == criterion,
-        QueueEntry.version == active_version(session, criterion),
+        QueueEntry.version == sa.bindparam("version"),
     )
     return (
         sa.select(
@@ -134,7 +136,7 @@ def _candidates(
         .outerjoin(PairState, sa.and_(PairState.pair_id == Pair.id, PairState.criterion == criterion))
         .outerjoin(Suggestion, Suggestion.id == PairState.suggestion_id)
         .outerjoin(QueueEntry, entry)
-        .where(Pair.query_id == query_id, sa.or_(Candidate.pair_id.is_not(None), Pair.id == pair_id))
+        .where(Pair.query_id == question, sa.or_(Candidate.pair_id.is_not(None), Pair.id == sa.bindparam("pair")))
         .order_by(sa.func.coalesce(Candidate.rank, 1_000_000), Pair.id)
         .limit(MOST)
     )
@@ -143,22 +145,36 @@ def _candidates(
 def _own_grades(
     session: Session, pair_ids: Sequence[int], *, person_id: int, criterion: Criterion
 ) -> dict[int, int | None]:
-    rows = session.execute(
+    rows = session.execute(_graded(criterion), {"pairs": pair_ids, "person": person_id})
+    return {pair_id: grade for pair_id, grade in rows}
+
+
+@cache
+def _graded(criterion: Criterion) -> sa.Select[int, int | None]:
+    return (
         standing_reviews(criterion)
-        .where(Review.pair_id.in_(pair_ids), Review.person_id == person_id, Review.action.in_(GRADING))
+        .where(
+            Review.pair_id.in_(sa.bindparam("pairs", expanding=True)),
+            Review.person_id == sa.bindparam("person"),
+            Review.action.in_(GRADING),
+        )
         .with_only_columns(Review.pair_id, Review.grade)
         .order_by(Review.id)
     )
-    return {pair_id: grade for pair_id, grade in rows}
 
 
 def _held(session: Session, pair_ids: Sequence[int], *, criterion: Criterion, now: datetime) -> dict[int, list[Lease]]:
     held: dict[int, list[Lease]] = {}
-    for lease in session.scalars(
-        sa.select(Lease).where(Lease.pair_id.in_(pair_ids), Lease.criterion == criterion, Lease.expires_at > now)
-    ):
+    for lease in session.scalars(_LEASES, {"pairs": pair_ids, "criterion": criterion, "now": now}):
         held.setdefault(lease.pair_id, []).append(lease)
     return held
+
+
+_LEASES = sa.select(Lease).where(
+    Lease.pair_id.in_(sa.bindparam("pairs", expanding=True)),
+    Lease.criterion == sa.bindparam("criterion"),
+    Lease.expires_at > sa.bindparam("now"),
+)
 
 
 def _others(held: Sequence[Lease], person_id: int) -> int:

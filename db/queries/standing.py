@@ -18,6 +18,7 @@ from sqlalchemy.orm import Session, aliased, object_session
 from annotator.types import Criterion, JudgeKind
 from db.enums import LabelSource, Outcome, ReviewAction, RevocationAct
 from db.models import Decision, JudgeRow, Pair, PairState, Person, Review, Revocation, Suggestion
+from db.queries.row_locks import locks_rows
 
 GRADING = (ReviewAction.GRADE, ReviewAction.ADJUDICATE)
 
@@ -100,20 +101,33 @@ def locked_states(
     for start in range(0, len(wanted), 500):
         some = wanted[start : start + 500]
         # The pair's own row first, which is there before any state is; in id order, so that nobody waits in a circle.
-        session.execute(sa.select(Pair.id).where(Pair.id.in_(some)).order_by(Pair.id).with_for_update(key_share=True))
-        found = session.scalars(
-            sa.select(PairState)
-            .where(PairState.pair_id.in_(some), PairState.criterion == criterion)
-            .order_by(PairState.pair_id)
-            .with_for_update()
-            .execution_options(populate_existing=True)
-        )
+        if locks_rows(session):
+            session.execute(_PAIRS_HELD, {"pairs": some})
+        found = session.scalars(_STATES_HELD, {"pairs": some, "criterion": criterion})
         states.update((state.pair_id, state) for state in found)
     for pair_id in wanted:
         if pair_id not in states:
             states[pair_id] = PairState(pair_id=pair_id, criterion=criterion, updated_at=now)
             session.add(states[pair_id])
     return states
+
+
+_PAIRS_HELD = (
+    sa.select(Pair.id)
+    .where(Pair.id.in_(sa.bindparam("pairs", expanding=True)))
+    .order_by(Pair.id)
+    .with_for_update(key_share=True)
+)
+_STATES_HELD = (
+    sa.select(PairState)
+    .where(
+        PairState.pair_id.in_(sa.bindparam("pairs", expanding=True)),
+        PairState.criterion == sa.bindparam("criterion"),
+    )
+    .order_by(PairState.pair_id)
+    .with_for_update()
+    .execution_options(populate_existing=True)
+)
 
 
 def set_decision(state: PairState, decision: Decision, suggestion: Suggestion, *, now: datetime) -> None:

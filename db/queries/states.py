@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cache
 
+import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from annotator.types import Criterion
@@ -39,13 +41,16 @@ SOME = 500
 """Pairs that are held and brought up to date at once."""
 
 
-def refresh_state(session: Session, *, pair_id: int, criterion: Criterion, now: datetime) -> PairState:
+def refresh_state(
+    session: Session, *, pair_id: int, criterion: Criterion, now: datetime, held: PairState | None = None
+) -> PairState:
     """Brings a pair's current state up to date: adjudicated before human before accepted.
 
-    The suggestion and decision in the state are kept; callers that add newer ones set them first.
+    The suggestion and decision in the state are kept; callers that add newer ones set them first. `held`: the state,
+    where this transaction got it from `locked_states`.
     """
     session.flush()
-    state = locked_states(session, pair_ids=[pair_id], criterion=criterion, now=now)[pair_id]
+    state = held or locked_states(session, pair_ids=[pair_id], criterion=criterion, now=now)[pair_id]
     _curate(session, {pair_id: state}, criterion=criterion, now=now)
     return state
 
@@ -135,14 +140,23 @@ class _Said:
 
 def _said(session: Session, pair_ids: Sequence[int], *, criterion: Criterion) -> dict[int, _Said]:
     said = {pair_id: _Said() for pair_id in pair_ids}
-    for review in session.scalars(
-        standing_reviews(criterion)
-        .where(Review.pair_id.in_(pair_ids), Review.action.in_((*GRADING, ReviewAction.FLAG)))
-        .order_by(Review.pair_id, Review.id)
-    ):
+    for review in session.scalars(_answers(criterion), {"pairs": pair_ids}):
         of_pair = said[review.pair_id]
         (of_pair.flags if review.action is ReviewAction.FLAG else of_pair.grades).append(review)
     return said
+
+
+@cache
+def _answers(criterion: Criterion) -> sa.Select[Review]:
+    """What stands of grades and flags on the pairs :pairs, oldest first."""
+    return (
+        standing_reviews(criterion)
+        .where(
+            Review.pair_id.in_(sa.bindparam("pairs", expanding=True)),
+            Review.action.in_((*GRADING, ReviewAction.FLAG)),
+        )
+        .order_by(Review.pair_id, Review.id)
+    )
 
 
 def set_suggestions(
