@@ -111,7 +111,7 @@ def sources_text(counts: Mapping[str, int], *, n_uncertified: int) -> str:
     parts = []
     for source, number in counts.items():
         if number:
-            part = f"{number:,} from {source_text(source)}"
+            part = f"{number:,} adjudicated" if source == "adjudicated" else f"{number:,} from {source_text(source)}"
             if source == "accepted" and n_uncertified:
                 part += ", uncertified" if n_uncertified == number else f", {n_uncertified:,} of them uncertified"
             parts.append(part)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import streamlit as st
 
-from app.components.table import show_table
+from app.components.table import show_html_table
 from app.components.text import counted, escaped, literal
 from app.services.label_views import LabelPlan
 from app.services.round_views import Figure, Part, RoundView
@@ -19,26 +19,20 @@ def show_rounds(found: Sequence[RoundView]) -> None:
     """Every round with what it brought, newest first, and what the newest finished one advises."""
     if not found:
         return
-    show_table(
-        [
-            "Round",
-            "Status",
-            "New pairs",
-            "Labels",
-            "Cost",
-            "Audits",
-            "nDCG@10",
-            "Gain",
-            "Gain of the round per 100 audits",
-            "Advice",
-        ],
+    show_html_table(
+        (
+            ("Round", "status"),
+            ("New pairs", "labelled, cost"),
+            ("Audits", ""),
+            ("nDCG@10", "95 % interval"),
+            ("Gain", "95 % interval"),
+            ("Gain of the round", "per 100 audits"),
+            ("Advice", ""),
+        ),
         [
             [
-                str(one.number),
-                _ENDED.get(one.status, one.next_part.value),
-                _count(one.new_pairs),
-                _count(one.labels),
-                _cost(one),
+                _two(str(one.number), _ENDED.get(one.status, one.next_part.value)),
+                _two(_count(one.new_pairs), f"{_count(one.labels)}, {_cost(one)}"),
                 f"{one.n_audits:,}",
                 _figure(one.ndcg, sign=""),
                 _figure(one.gain, sign="+"),
@@ -47,7 +41,7 @@ def show_rounds(found: Sequence[RoundView]) -> None:
             ]
             for one in found
         ],
-        align=["right", "left", "right", "right", "right", "right", "right", "right", "right", "left"],
+        "Rounds, newest first",
     )
     finished = next((one for one in found if one.status is RoundStatus.DONE), None)
     if finished is not None:
@@ -123,5 +117,10 @@ def _signed(value: float) -> str:
 def _figure(figure: Figure | None, *, sign: str) -> str:
     if figure is None:
         return "–"
-    text = f"{figure.mean:{sign}.3f} ({figure.low:{sign}.3f} to {figure.high:{sign}.3f})"
-    return text.replace("-", "−") if sign else text
+    value, interval = f"{figure.mean:{sign}.3f}", f"{figure.low:{sign}.3f} to {figure.high:{sign}.3f}"
+    return _two(value.replace("-", "−"), interval.replace("-", "−")) if sign else _two(value, interval)
+
+
+def _two(value: str, note: str) -> str:
+    """A value over a smaller note, as HTML."""
+    return f'<strong>{escaped(value)}</strong><br><span class="rl-muted">{escaped(note)}</span>'

@@ -1,4 +1,4 @@
-"""Who labelled what: the retriever, the LLM, people, nobody."""
+"""Who labelled what: the retriever, a judge (an LLM or the local one), people, nobody."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def show_tiers(tiers: TierView) -> None:
         return
     parts = [
         f"retriever {tiers.retriever:,} ({tiers.retriever_relevant:,} relevant)",
-        f"LLM {tiers.llm_certified:,} certified and {tiers.llm_uncertified:,} uncertified",
+        f"judge {tiers.llm_certified:,} certified and {tiers.llm_uncertified:,} uncertified",
         f"people {tiers.people:,}",
         f"nobody {tiers.nobody:,}",
     ]
