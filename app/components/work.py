@@ -59,7 +59,7 @@ def show_flags(view: WorkView) -> None:
     st.caption(f"{counted(total, 'flag')}: {', '.join(f'{n:,} {what}' for n, what in came if n)}.{newest}")
     show_table(
         ["Question", "Note", "Raised", "What came of it"],
-        [[one.query, one.note, f"{one.raised_at:%Y-%m-%d}", _outcome(one)] for one in view.flags],
+        [[one.query, one.note, f"{one.raised_at:%d\u00a0%b\u00a0%Y}", _outcome(one)] for one in view.flags],
     )
 
 
@@ -183,7 +183,7 @@ def show_return(view: ReturnView) -> None:
                 _two(escaped(step.model), escaped(step.compared_with)),
                 _two(
                     _minus(f"{step.gain.mean:+.4f}"),
-                    _minus(f"{step.gain.low:+.4f} to {step.gain.high:+.4f}; n = {step.gain.n_queries:,}"),
+                    _minus(f"{step.gain.low:+.4f} to {step.gain.high:+.4f}; n\u00a0=\u00a0{step.gain.n_queries:,}"),
                 ),
                 _two(f"{step.audits:,}", f"{step.hours:.1f} h"),
                 _rate_html(step.per_hour),
@@ -272,7 +272,8 @@ def _share_html(share: ShareView) -> str:
 
 
 def _rate_html(rate: RateView | None) -> str:
-    """A dash where nothing was spent or no price is known."""
+    """A dash where nothing was spent or no price is known; what is gained by one dollar needs more digits."""
     if rate is None:
         return "–"
-    return _two(_minus(f"{rate.value:+.4f}"), _minus(f"{rate.low:+.4f} to {rate.high:+.4f}"))
+    digits = 4 if abs(rate.value) >= 0.001 else 6
+    return _two(_minus(f"{rate.value:+.{digits}f}"), _minus(f"{rate.low:+.{digits}f} to {rate.high:+.{digits}f}"))

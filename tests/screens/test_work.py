@@ -95,6 +95,6 @@ def test_the_return_is_told_with_its_interval_and_n(app, empty: Workspace) -> No
     retrained(empty, "m2", at=NOW, against=first, gain=(0.01, 0.004, 0.016))
     page = html_of(part(app("work"), "Return"))
     assert "+0.0100" in page
-    assert "+0.0040 to +0.0160; n = 50" in page
+    assert "+0.0040 to +0.0160; n\u00a0=\u00a050" in page
     assert "m&lt;1&gt;" in page
     assert "0 audits, at least 20 are needed" in page  # calibrate questions train nothing
