@@ -119,18 +119,23 @@ class AuditReport:
     unanswered: int
 
 
-def simulate_audits(workspace: Workspace, *, on_progress: Progress | None = None) -> AuditReport:
-    """Answers the audit queue from the demo's judgements of train questions; unjudged pairs are left unanswered.
-
-    Each answer goes through the review desk like a person's, under the name "simulated audits".
-    """
+def train_judgements() -> dict[tuple[str, str], int]:
+    """What the demo's own judgements say of train questions, by the ids of question and passage; never imported."""
     ids = resolve(build_corpus())
-    grades = {
+    return {
         (question.id, passage_id): grade
         for question in load_questions()
         if question.split == Split.TRAIN
         for passage_id, grade in _by_passage(question, ids).items()
     }
+
+
+def simulate_audits(workspace: Workspace, *, on_progress: Progress | None = None) -> AuditReport:
+    """Answers the audit queue from the demo's judgements of train questions; unjudged pairs are left unanswered.
+
+    Each answer goes through the review desk like a person's, under the name "simulated audits".
+    """
+    grades = train_judgements()
     waiting = reviewing.list_waiting(workspace)
     answered = 0
     for done, pair in enumerate(waiting, start=1):
