@@ -22,7 +22,7 @@ def show_judge_first(evaluation: EvaluationView) -> None:
         return
     view = judging_first.get_judge_first(state.get_workspace(), evaluation_id=evaluation.id)
     if not view.unjudged:
-        st.caption("People judged every result in the top 10 of both models on these queries.")
+        st.caption("People judged every result in the top 10 of both models on these questions.")
         return
     pairs = counted(view.unjudged, "pair")
     if view.asked:
@@ -58,15 +58,15 @@ def _judge_first(evaluation_id: int) -> None:
 def show_every_query(evaluation: EvaluationView) -> None:
     """A switch, and behind it every query with both models' figures, to be sorted and downloaded."""
     shown = st.toggle(
-        f"Every query ({evaluation.n_queries:,})",
+        f"Every question ({evaluation.n_queries:,})",
         key=f"train.every_query.{evaluation.id}",
-        help="nDCG@10 of both models query by query; a click on a column's name sorts by it.",
+        help="nDCG@10 of both models question by question; a click on a column's name sorts by it.",
     )
     if not shown:
         return
     rows = evaluation_views.list_query_rows(state.get_workspace(), evaluation_id=evaluation.id)
     columns: dict[str, list[object]] = {
-        "Query": [row.text for row in rows],
+        "Question": [row.text for row in rows],
         "Relevant": [row.n_relevant for row in rows],
         "Live": [row.live for row in rows],
         "New": [row.candidate for row in rows],
@@ -83,7 +83,7 @@ def show_every_query(evaluation: EvaluationView) -> None:
         hide_index=True,
         height=min(420, 38 + 35 * len(rows)),
         column_config={
-            "Query": st.column_config.TextColumn(width=320),
+            "Question": st.column_config.TextColumn(width=320),
             "Relevant": st.column_config.NumberColumn(width=75, help="Passages that people judged relevant."),
             "Live": figure,
             "New": figure,

@@ -231,7 +231,7 @@ def _failures(failures: tuple[FailureView, ...]) -> None:
     st.header(f"{counted(len(failures), 'pair')}{more} without a label", anchor=False)
     st.caption("The call failed. An unreadable reply is no failure: it is in the audit queue.")
     show_table(
-        ["Query", "Passage", "Judge", "Why", "Tried", "Again?"],
+        ["Question", "Passage", "Judge", "Why", "Tried", "Again?"],
         [
             [
                 failure.query,

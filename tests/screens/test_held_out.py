@@ -184,7 +184,7 @@ def test_every_query_is_listed_only_when_asked_for(app, compared: Workspace) -> 
     screen.toggle[0].set_value(True).run()
     assert not screen.exception
     (table,) = screen.dataframe
-    assert table.value["Query"].tolist() == [HOSTILE]
+    assert table.value["Question"].tolist() == [HOSTILE]
     assert table.value["Difference"].tolist() == [-0.25]
     assert table.value["Training"].tolist() == ["unseen"]
 
