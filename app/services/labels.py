@@ -37,8 +37,8 @@ from db.queries.states import refresh_state
 
 COUNTED = 10_000
 """Pairs up to which a list says exactly how many fit."""
-SEARCHED = 50
-"""The same where words are looked for: each pair that is counted costs a look into the full-text index."""
+SEARCHED = 1000
+"""The same where words are looked for: each pair that is counted is held against what the full-text index found."""
 HUMAN_SOURCES = (LabelSource.HUMAN, LabelSource.ADJUDICATED)
 
 
@@ -104,7 +104,7 @@ def list_labels(
 
 
 def _head(wanted: PairFilter, limit: int) -> int:
-    """How many ids are read at once: enough to count, unless each must be looked up in the full-text index."""
+    """How many ids are read at once: enough to count, fewer where words are looked for."""
     searched = any(text.strip() for text in (wanted.text, wanted.query, wanted.passage, wanted.reason))
     return max(SEARCHED if searched else COUNTED, limit) + 1
 
