@@ -48,14 +48,20 @@ def board_html(
 
 
 def _foot(card: Card, *, asked: bool) -> str:
-    """Below the passage: the text around it on demand, and the pair's own address."""
+    """Below the passage: the text around it on demand, the pair's history, and its own address."""
     pair_id = card.pair.pair_id
     label = "Hide the text around it" if asked else "Text around it"
+    history = (
+        ""
+        if card.pair.concealed
+        else f'<a href="labels?pair={pair_id}" target="_blank" title="Who graded it, which models it trained; opens '
+        f'beside the desk">History</a>'
+    )
     return (
         f'<div class="rl-foot"><button type="button" data-press="a" aria-expanded="{"true" if asked else "false"}">'
         f"<kbd>a</kbd> {label}</button>"
-        f'<a href="review?pair={pair_id}" title="The address of this pair, to be sent to somebody">Pair {pair_id}</a>'
-        "</div>"
+        f'<span>{history}<a href="review?pair={pair_id}" title="The address of this pair, to be sent to somebody">'
+        f"Pair {pair_id}</a></span></div>"
     )
 
 

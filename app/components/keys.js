@@ -47,7 +47,7 @@ export default function ({ data, setTriggerValue }) {
   let active = performance.now(); // when somebody last did something here
 
   function send(desk, { target, key, ...rest }) {
-    if (isWaiting(desk)) return;
+    if (isWaiting(desk) || !isConnected()) return;
     if (desk.revealed && performance.now() - desk.since < SETTLING) return;
     window[UNDER_WAY] = { turn: desk.turn, at: performance.now() };
     heard = performance.now();

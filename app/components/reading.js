@@ -8,6 +8,8 @@ const SEARCH = ".st-key-review-search input";
 const NOTES = 20; // cards whose unsent notes are remembered
 const ROWS_WITHIN = 4000; // ms in which the row under the cursor is waited for before keys go to the card
 
+const OFFLINE = "No connection. What you graded is saved; keys count again as soon as the connection is back.";
+
 // `cursor` is the row the keys go to, `leaving` the one that was just graded; both by their `data-target`.
 function kept() {
   return (window[KEPT] ??= {
@@ -65,6 +67,23 @@ function typeAhead(desk, key) {
 
 function leaveNote(input) {
   if (input.isConnected && document.activeElement !== input) kept().noting = null;
+}
+
+function isConnected() {
+  const app = document.querySelector("[data-test-connection-state]");
+  return app === null || app.dataset.testConnectionState === "CONNECTED";
+}
+
+// Streamlit connects again by itself; until then a key would be lost, and that is said where the reader looks.
+function sayConnection() {
+  const said = document.querySelector("[data-offline]");
+  if (isConnected()) return said?.remove();
+  const desk = said === null ? deskOnScreen() : null;
+  if (desk === null) return;
+  const notice = document.createElement("p");
+  Object.assign(notice, { className: "rl-notice rl-refused", role: "alert", textContent: OFFLINE });
+  notice.dataset.offline = "yes";
+  desk.board.append(notice);
 }
 
 function sayUnderWay(desk, key) {
@@ -242,9 +261,11 @@ function watch() {
     settle();
     placeRows();
     keepNote();
+    sayConnection();
   };
   const observer = new MutationObserver(look);
-  observer.observe(document.body, { childList: true, subtree: true });
+  const attributeFilter = ["data-test-connection-state"];
+  observer.observe(document.body, { childList: true, subtree: true, attributeFilter });
   look();
   for (const kind of ["pointerover", "focusin"]) document.addEventListener(kind, giveButtons, { passive: true });
   return () => {

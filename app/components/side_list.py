@@ -10,7 +10,7 @@ from app.components.desk_parts import button_html, line_html
 from app.components.keys import target_of
 from app.components.passage import query_html
 from app.components.scripts import written_in
-from app.components.text import counted, escaped, shortened
+from app.components.text import escaped, shortened
 from app.services.desk_views import SidePair, SideState
 from app.services.views import ReviewProgress, ScaleView
 
@@ -47,7 +47,7 @@ def side_html(side: Sequence[SidePair], *, scale: ScaleView, card: str, turn: in
     return _template(
         card,
         turn,
-        f'<h3>Other passages of this question</h3><p class="rl-muted">{_counted(others)}</p>'
+        f'<h3>Other passages <span class="rl-muted">{_counted(others)}</span></h3>'
         f'<div class="rl-small-keys">{button_html("l", "l", "On one screen")}'
         f"{button_html('b', 'b', 'Several at once')}{_proposals_html(proposals)}</div>"
         f'<ol class="rl-rows" aria-label="Other passages of this question">{rows}</ol>{rest}'
@@ -110,7 +110,7 @@ def list_html(
 
 def _counted(side: Sequence[SidePair]) -> str:
     waiting = sum(pair.state == "open" for pair in side)
-    return f"{counted(len(side), 'passage')}, {waiting:,} not graded by people"
+    return f"{len(side):,}, {waiting:,} not graded by people"
 
 
 def _row(pair: SidePair, scale: ScaleView, *, text: str | None = None, picks: bool = False) -> str:

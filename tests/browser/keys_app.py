@@ -1,4 +1,7 @@
-"""A desk of numbered cards without a database, to see what keys send; `?reveals=1` shows each card twice."""
+"""A desk of numbered cards without a database, to see what keys send; `?reveals=1` shows each card twice.
+
+With `?late=1` the rows come a second after their card, as on a slow server.
+"""
 
 from __future__ import annotations
 
@@ -59,11 +62,13 @@ def desk() -> None:
         f'<li data-target="pair:{number}" data-open="yes" tabindex="-1"><input type="checkbox" data-pick>row</li>'
         for number in (1, 2, 3)
     )
+    late = "late" in st.query_params
     mode = "several" if "several" in st.query_params else "card"
     text = "<br>".join(["long"] * 60 + ["<mark>evidence</mark>"] + ["long"] * 60)
+    beside = "<section data-beside-here></section>" if late else f"<ol>{rows}</ol>"
     st.html(
         f'<div data-card="{card}" data-turn="{state.get_turn()}" data-phase="{phase}" data-mode="{mode}">{card}'
-        f'<div data-read tabindex="0" style="height:80px;overflow:auto">{text}</div><ol>{rows}</ol></div>'
+        f'<div data-read tabindex="0" style="height:80px;overflow:auto">{text}</div>{beside}</div>'
     )
     st.html(f'<input data-note="{card}" data-ask-flag="?" data-ask-note="!"><button data-press="1">one</button>')
     with st.container(key="once"):
@@ -80,6 +85,9 @@ def desk() -> None:
         idle_seconds=3,
     )
     st.code("\n".join(log()) or "nothing")
+    if late:
+        time.sleep(1)
+        st.html(f'<template data-beside="{card}" data-at="{state.get_turn()}"><ol>{rows}</ol></template>')
 
 
 desk()

@@ -198,6 +198,22 @@ def test_one_hand_is_enough(page) -> None:
     assert log_of(page, at_least=3)[2:] == ["graded card-1 1"]
 
 
+def test_a_grade_for_a_row_never_falls_on_the_card_while_the_rows_are_on_their_way(open_page) -> None:
+    """Who grades row after row would grade the card beside them, unread."""
+    page = open_page("?late=1")
+    page.wait_for_selector("[data-target]")
+    page.keyboard.press("ArrowDown")
+    for turn, grade in ((1, "1"), (2, "3")):
+        page.wait_for_selector("[data-target]")
+        page.keyboard.press(grade)
+        page.wait_for_selector(f"[data-turn='{turn}'][data-settled=yes]")
+        page.keyboard.press("2")  # the card is there again, its rows are not
+    page.wait_for_selector("[data-target]")
+    entries = log_of(page, at_least=2)
+    assert entries[0] == "row pair:1 1"
+    assert [entry.split()[0] for entry in entries] == ["row"] * len(entries)
+
+
 def test_a_long_passage_opens_at_its_evidence(page) -> None:
     """Evidence that has to be looked for costs more time than the grade."""
     seen = page.evaluate(

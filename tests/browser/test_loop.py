@@ -111,26 +111,6 @@ def test_each_key_press_saves_one_review_of_the_card_on_screen(application: Any,
     ada.page.get_by_text("graded 0 (saw the suggestion)").wait_for()
 
 
-def test_a_server_that_is_killed_loses_no_grade(application: Any, desk: Open) -> None:
-    """An expert whose morning is gone does not come back."""
-    workspace, ada = application.workspace, desk()
-    ada.open("review")
-    pairs = []
-    for grade in (3, 0, 1):
-        pairs.append(pair_on(ada, workspace))
-        press(ada, str(grade))
-    open_then = pair_on(ada, workspace)
-    application.kill()
-    ada.page.close()
-    ada.errors.clear()  # the browser's complaint about the lost server
-    application.start()
-    again = desk()
-    again.open("review")
-    assert pair_on(again, workspace).pair_id == open_then.pair_id
-    assert "3 graded today" in again.text()
-    assert [labels.get_pair(workspace, pair_id=pair.pair_id).curated_grade for pair in pairs] == [3, 0, 1]
-
-
 def start_run(desk: Any) -> None:
     desk.page.get_by_role("button", name="Retrain").click()
     desk.page.get_by_role("button", name="Cancel this run").wait_for()

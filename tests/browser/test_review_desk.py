@@ -140,13 +140,43 @@ def test_blind_first_reveals_then_keeps_or_revises(application: Any, review: Cal
 
 def pair_shown(desk: Any) -> int:
     """The pair as its own address on the card names it."""
-    found = desk.page.evaluate("() => document.querySelector('.rl-foot a').innerText")
+    found = desk.page.evaluate("() => document.querySelector('.rl-foot a[href^=review]').innerText")
     return int(str(found).removeprefix("Pair "))
 
 
 def press_after_reading(desk: Any, key: str) -> None:
     desk.page.wait_for_timeout(300)  # nobody reads faster, and the desk counts no key before
     press(desk, key)
+
+
+def test_a_server_killed_under_an_open_desk_loses_nothing_and_the_desk_comes_back(
+    application: Any, review: Callable[..., Any]
+) -> None:
+    """An expert whose morning is gone does not come back."""
+    workspace, ada = application.workspace, review()
+    done = []
+    for grade in (3, 0, 1):
+        done.append((pair_on(workspace, ada), grade))
+        press(ada, str(grade))
+    on_its_way = pair_on(workspace, ada)
+    ada.page.keyboard.press("2")
+    application.kill()
+    ada.page.get_by_text("No connection. What you graded is saved").wait_for()
+    ada.page.keyboard.press("0")  # nobody hears it
+    application.start()
+    ada.page.wait_for_selector("[data-offline]", state="detached")
+    card = reviewing.claim(workspace, person=ADA)
+    assert card is not None
+    ada.page.wait_for_selector(f"[data-card='{card.card}'][data-turn='0'][data-settled=yes]")  # drawn by the new server
+    ada.settle()
+    for pair_id, grade in done:
+        assert reviews_of(workspace, pair_id) == [("grade", grade, "shown")]
+    stored = reviews_of(workspace, on_its_way)  # once or not at all, by whether it came before the end
+    assert stored == ([] if card.pair.pair_id == on_its_way else [("grade", 2, "shown")])
+    press(ada, "1")
+    assert ("grade", 1, "shown") in reviews_of(workspace, card.pair.pair_id)
+    assert reviewing.get_progress(workspace, person=ADA).graded == len(done) + len(stored) + 1
+    ada.errors.clear()  # the browser's complaints about the lost server
 
 
 def test_two_people_never_see_the_same_pair(application: Any, review: Callable[..., Any]) -> None:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+import sqlalchemy as sa
 from streamlit.components.v2.bidi_component.main import _make_trigger_id
 from streamlit.testing.v1 import AppTest
 
@@ -15,6 +16,7 @@ from annotator.types import Criterion
 from app.bootstrap import Workspace
 from app.services import labels, reviewing
 from app.services.views import Card
+from db.models import SeenPair
 
 PERSON = "me"
 
@@ -235,6 +237,30 @@ def test_a_row_of_the_list_is_graded_in_place_and_the_card_stays(app, small: Wor
     assert labels.get_pair(small, pair_id=pair_id).curated_grade == 2
     press(screen, "1", card=f"pair:{pair_id}")
     assert labels.get_pair(small, pair_id=pair_id).curated_grade == 1
+
+
+def seen_by_somebody(workspace: Workspace) -> set[int]:
+    with workspace.sessions.read() as session:
+        return set(session.scalars(sa.select(SeenPair.pair_id)))
+
+
+@pytest.mark.parametrize("view", ["beside the card", "whole query"])
+def test_proposals_of_other_passages_are_shown_and_seen_only_once_asked_for(app, small: Workspace, view: str) -> None:
+    """A list that tells what was proposed uses up whoever could have judged its pairs blind."""
+    screen = app("review")
+    if view == "whole query":
+        press(screen, "l")
+    others = set(rows_on(screen)) - {open_card(small).pair.pair_id}
+    assert others
+    assert not others & seen_by_somebody(small)
+    shown = html_of(screen).count("proposed <i")
+    assert shown == (view == "whole query")  # that of the card, which was in view before
+    press(screen, "p")
+    assert html_of(screen).count("proposed <i") > shown
+    assert "Hide proposals" in html_of(screen)
+    assert others & seen_by_somebody(small)
+    screen.toggle(key="review.desk.blind").set_value(True).run()
+    assert "proposals</span>" not in html_of(screen)
 
 
 def test_a_whole_query_is_judged_on_one_screen(app, small: Workspace) -> None:
