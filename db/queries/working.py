@@ -207,7 +207,7 @@ def list_flags(session: Session, *, criterion: Criterion, person_id: int, newest
         .where(Review.person_id == person_id)
         .with_only_columns(
             Review.pair_id,
-            Query.text,
+            Query.text.label("query"),
             Review.note,
             Review.created_at,
             _followed(ReviewAction.ADJUDICATE).label("adjudicated"),
@@ -218,7 +218,7 @@ def list_flags(session: Session, *, criterion: Criterion, person_id: int, newest
         .order_by(Review.id.desc())
         .limit(newest)
     )
-    return [RaisedFlag(*row) for row in rows]
+    return [RaisedFlag(**row._mapping) for row in rows]
 
 
 def count_flags(session: Session, *, criterion: Criterion, person_id: int | None = None) -> dict[int, FlagCounts]:
