@@ -36,6 +36,9 @@ NEGATIVES = 8
 MARK = "export.json"
 """The file that says a directory was written here, and so may be overwritten."""
 PARQUET_ROWS = 1000
+"""Rows that are written to a Parquet file at once where they hold texts, of lists up to a hundred passages each."""
+PARQUET_SMALL_ROWS = 10_000
+"""The same where they hold none: what a file keeps about each such part stays in memory until it is closed."""
 
 _HUMAN = (LabelSource.HUMAN, LabelSource.ADJUDICATED)
 _STEMS = {Split.TRAIN: "train", Split.CALIBRATE: "dev", Split.HELD_OUT: "test", None: "unsplit"}
@@ -315,12 +318,12 @@ def _write_parquet(path: Path, rows: Iterable[Row], layout: str) -> int:
     import pyarrow.parquet as pq
 
     n = 0
-    schema = _schema(layout)
+    schema, at_once = _schema(layout), PARQUET_SMALL_ROWS if layout in ("labels", "history") else PARQUET_ROWS
     with pq.ParquetWriter(path, schema) as writer:
         batch: list[Row] = []
         for n, row in enumerate(rows, start=1):  # noqa: B007 - the last number is the count
             batch.append(row)
-            if len(batch) == PARQUET_ROWS:
+            if len(batch) == at_once:
                 writer.write_table(pa.Table.from_pylist(batch, schema=schema))
                 batch = []
         writer.write_table(pa.Table.from_pylist(batch, schema=schema))
