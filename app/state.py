@@ -91,6 +91,7 @@ _QUESTION = "state.question"
 _PLAN = "state.audit_plan"
 _FORECAST = "state.audit_forecast"
 _COMPARISON = "state.comparison"
+_COMPARE_AGAIN = "state.compare_again"
 
 
 @dataclass(frozen=True, slots=True)
@@ -374,6 +375,16 @@ def get_lineage_offset() -> int:
 
 def set_lineage_offset(offset: int) -> None:
     st.session_state[_LINEAGE_OFFSET] = max(0, offset)
+
+
+def ask_to_compare_again(evaluation_id: int) -> None:
+    st.session_state[_COMPARE_AGAIN] = evaluation_id
+
+
+def take_asked_to_compare() -> int | None:
+    """The comparison that the last click asked to repeat, once."""
+    asked = st.session_state.pop(_COMPARE_AGAIN, None)
+    return asked if isinstance(asked, int) else None
 
 
 def leave_notice(screen: str, text: str, kind: NoticeKind = "done") -> None:

@@ -10,8 +10,6 @@ from app.components.text import literal
 from app.services import evaluating, judging_first, promotion
 from app.services.views import EvaluationView, ModelView
 
-_ASKED = "train.compare_again.asked"
-
 
 def show_compare_again(evaluation: EvaluationView, model: ModelView) -> None:
     """Once there is something new to compare, a button that measures both models anew and waits for the figures.
@@ -27,18 +25,14 @@ def show_compare_again(evaluation: EvaluationView, model: ModelView) -> None:
         f"Compare again (look {first.next_look})",
         key="train.compare_again",
         icon=":material/compare_arrows:",
-        on_click=_ask,
+        on_click=state.ask_to_compare_again,
         args=(evaluation.id,),
     )
     st.caption(
         f"Measures this model and {literal(live.name)} on what people have judged by now. Each look asks for more."
     )
-    if st.session_state.pop(_ASKED, None) == evaluation.id:
+    if state.take_asked_to_compare() == evaluation.id:
         _compare(evaluation, model)
-
-
-def _ask(evaluation_id: int) -> None:
-    st.session_state[_ASKED] = evaluation_id
 
 
 def _compare(evaluation: EvaluationView, model: ModelView) -> None:
