@@ -28,3 +28,4 @@ use_style()
 with told():
     choose_who()
     page.run()
+state.rest_loaded()
