@@ -218,14 +218,13 @@ def _views(choice: LabelChoice) -> None:
     if not views and choice == ALL:
         st.caption("No view is saved yet. Choose filters, then give them a name here to come back to them.")
     for view in views:
-        with st.container(horizontal=True, vertical_alignment="center"):
+        with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"):
             st.button(
                 literal(view.title),
                 key=f"labels.view.{view.id}",
                 on_click=_apply,
                 args=(from_filters(view.filters),),
                 type="tertiary",
-                width="stretch",
             )
             if view.mine:
                 st.button(
@@ -237,7 +236,7 @@ def _views(choice: LabelChoice) -> None:
                     args=(view.id, view.name),
                 )
     if choice != ALL:
-        with st.form("labels.view_form", border=False):
+        with st.form("labels.view_form", border=False, clear_on_submit=True):
             st.text_input("Save these filters as", max_chars=saved_views.MAX_NAME, key="labels.view_name")
             st.checkbox("For everybody", key="labels.view_shared")
             st.form_submit_button("Save", key="labels.view_save", on_click=_save_view)

@@ -121,6 +121,23 @@ def test_words_that_are_frequent_or_rare_are_found_alike(labelled: Workspace, mo
     assert labels.list_labels(labelled, query="chain", grade=3).total == 1
 
 
+def test_pages_of_frequent_words_follow_each_other_both_ways(
+    labelled: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Walking the list in its order skips a pair between two pages, or shows one twice."""
+    monkeypatch.setattr("db.queries.listed_words.FREQUENT", 0)
+    monkeypatch.setattr(labels, "SEARCHED", 2)
+    whole = [row.pair_id for row in labels.list_labels(labelled, text="sourdough").rows]
+    assert len(whole) == 7
+    first = labels.list_labels(labelled, text="sourdough", limit=3)
+    second = labels.list_labels(labelled, text="sourdough", limit=3, after=whole[2])
+    last = labels.list_labels(labelled, text="sourdough", limit=3, after=whole[5])
+    assert [[row.pair_id for row in page.rows] for page in (first, second, last)] == [whole[:3], whole[3:6], whole[6:]]
+    assert [page.has_more for page in (first, second, last)] == [True, True, False]
+    back = labels.list_labels(labelled, text="sourdough", limit=3, before=whole[6])
+    assert [row.pair_id for row in back.rows] == whole[3:6]
+
+
 def test_an_overturned_label_keeps_the_suggestion_and_the_review(labelled: Workspace) -> None:
     """Overturning rewrites what the judge said, and its error rate looks better than it is."""
     view = labels.overturn(
