@@ -22,7 +22,7 @@ from app.services.desk_views import Revealed
 from app.services.exporting import export
 from app.services.self_labelling import get_tiers
 from bench.desk_rows import PEOPLE, Words
-from db.enums import Outcome, QueueCause
+from db.enums import Outcome, QueueCause, Split
 
 SKIP_EVERY = 10
 """Of every ten cards one is skipped, so that what a person skipped has to be looked past."""
@@ -140,6 +140,21 @@ def label_pages(workspace: Workspace, *, words: Words, size: int, times: int) ->
         "no such word": {"text": "nobodywrotethis"},
         "frequent word in the reason": {"reason": frequent},
         "grade and confidence": {"grade": 3, "confidence_from": 0.5, "confidence_to": 0.6},
+        "judge": {"judge_id": 1},
+        "split": {"split": Split.CALIBRATE},
+        "everything at once": {
+            "text": frequent,
+            "judge_id": 1,
+            "grade": 3,
+            "confidence_from": 0.5,
+            "confidence_to": 0.7,
+            "split": Split.TRAIN,
+            "outcome": Outcome.REJECTED,
+            "reviewed": False,
+            "flagged": True,
+        },
+        "frequent word, flagged, last page": {"text": frequent, "flagged": True, "before": 2 * size},
+        "first letters of a frequent word": {"text": frequent[:2]},
         "flagged": {"flagged": True},
         "disputed": {"disputed": True},
         "half way down": {"after": size // 2},
