@@ -25,7 +25,7 @@ SHOWN_CHANGES = 20
 
 @dataclass(frozen=True, slots=True)
 class PersonView:
-    """A person with their role; `n_reviews`: grades and decisions on record that were not taken back.
+    """A person with their role; `n_reviews`: their labels, counted as on the Work screen.
 
     `last_seen`: when they last opened or answered a card, None if never. `stands_in`: has no role of an owner but
     counts as one, because nobody has it and the settings name this person. `revoked`: what they judged does not count.

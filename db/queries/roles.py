@@ -28,12 +28,15 @@ class PersonRecord:
 
 
 def list_people_records(session: Session) -> list[PersonRecord]:
-    """Everybody known here, owners first, then by name; a grade that was taken back is not counted."""
+    """Everybody known here, owners first, then by name.
+
+    Counted is what Work calls labels: no grade that was taken back, and no answer to a reveal.
+    """
     undone = sa.select(Review.undoes_id).where(Review.undoes_id.is_not(None))
     each = Review.person_id + 0  # by what no index is of: through one, each of a million rows is looked up on its own
     worked = (
         sa.select(each.label("person_id"), sa.func.count().label("n"))
-        .where(Review.action.in_(GRADING), Review.id.not_in(undone))
+        .where(Review.action.in_(GRADING), Review.revises_id.is_(None), Review.id.not_in(undone))
         .group_by(each)
         .subquery()
     )

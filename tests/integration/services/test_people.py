@@ -152,7 +152,13 @@ def test_people_are_listed_with_their_work(any_workspace: Workspace) -> None:
     revoking.revoke(
         workspace, author=find_author(workspace, judge=None, prompt=None, person="Ada"), reason="x", person="me"
     )
+    blind = reviewing.claim(workspace, person="Dora", desk=reviewing.DeskChoice(blind=True))
+    assert blind is not None
+    shown = reviewing.grade(workspace, card=blind.card, person="Dora", grade=1)
+    assert shown is not None
+    reviewing.keep(workspace, card=shown.card.card, person="Dora")
     known = {one.name: one for one in people.list_people(workspace)}
+    assert known["Dora"].n_reviews == 1, "a grade that was kept after the reveal is no second label"
     assert (known["Ada"].n_reviews, known["Ada"].revoked) == (2, True)
     assert known["Ada"].last_seen >= graded_at
     assert (known["Bo"].n_reviews, known["Bo"].last_seen) == (0, clock.at)
