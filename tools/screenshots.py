@@ -79,8 +79,11 @@ def grade_blind(page: Page) -> None:
 def pick_three(page: Page) -> None:
     press(page, "l", '[data-phase="list"]')
     press(page, "b", '[data-mode="several"]')
-    for number in (2, 1, 0):
-        page.locator("[data-pick]").nth(number).check()
+    for _ in range(3):
+        page.keyboard.press("Space")
+        page.keyboard.press("ArrowDown")
+    for _ in range(3):
+        page.keyboard.press("ArrowUp")
 
 
 def decide(page: Page) -> None:
@@ -150,7 +153,7 @@ PICTURES = {
     "search": Picture("search", ask),
     "labelling": Picture("labelling", workspace="judged"),
     "judges": Picture("judges", workspace="judged", height=TALL),
-    "calibration": Picture("calibration", workspace="judged", height=TALL),
+    "calibration": Picture("calibration", workspace="judged", height=1400),
 }
 
 
