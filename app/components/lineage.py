@@ -17,6 +17,7 @@ from app.services.lineage_views import (
     ModelUse,
     PairLineage,
 )
+from db.enums import ModelKind
 
 
 def show_revoked_mark(n_labels: int) -> None:
@@ -42,7 +43,8 @@ def percent(share: float) -> str:
 
 def facts_of(model: ModelLineage) -> list[tuple[str, str]]:
     """Name and value of what made a model; the values are plain text."""
-    facts = [("Stage", f"{model.stage.value}, a {model.kind.value} model, since {model.created_at:%Y-%m-%d %H:%M}")]
+    kind = "an adapter" if model.kind is ModelKind.ADAPTER else "a full model"
+    facts = [("Stage", f"{model.stage.value}, {kind}, since {model.created_at:%Y-%m-%d %H:%M}")]
     for link in model.chain:
         labels = f", itself trained on {counted(link.n_labels, 'label')}" if link.n_labels else ", as it came"
         facts.append((link.role.capitalize(), f"{link.name} ({link.hash[:12]}){labels}"))

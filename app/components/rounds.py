@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import streamlit as st
 
 from app.components.table import show_html_table
-from app.components.text import counted, escaped, literal
+from app.components.text import counted, escaped, literal, with_minus
 from app.services.label_views import LabelPlan
 from app.services.round_views import Figure, Part, RoundView
 from db.enums import RoundStatus
@@ -47,7 +47,7 @@ def show_rounds(found: Sequence[RoundView]) -> None:
     if finished is not None:
         questions = "" if finished.ndcg is None else f", n = {finished.ndcg.n_queries:,} held-out questions"
         against = f" Gain: against {finished.compared_with}." if finished.compared_with else ""
-        st.html(f'<p class="rl-advice"><strong>{escaped(finished.advice)}</strong></p>')
+        st.html(f'<p class="rl-advice"><strong>{escaped(with_minus(finished.advice))}</strong></p>')
         st.caption(
             literal(
                 f"Means with 95 % intervals{questions}.{against} Audits: pairs graded here since the round before."

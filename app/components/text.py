@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import re
 
+_MINUS = re.compile(r"(?<![\w-])-(?=\d)")
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]()#+\-.!|<>~$:&^=\"'])")
 
 
@@ -27,6 +28,11 @@ def shortened(text: str, limit: int) -> str:
     if " " in cut[limit // 2 :]:
         cut = cut[: cut.rindex(" ")]
     return cut + "…"
+
+
+def with_minus(text: str) -> str:
+    """Minus signs before numbers; hyphens of words and of models' names stay."""
+    return _MINUS.sub("−", text)
 
 
 def counted(number: int, noun: str, plural: str | None = None) -> str:

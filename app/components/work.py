@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
 import streamlit as st
 
 from app.components.intervals import interval_html
 from app.components.table import show_html_table, show_table
-from app.components.text import counted, escaped, literal
+from app.components.text import counted, escaped, literal, with_minus
 from app.services.agreement_figures import AgreementFigure
 from app.services.agreement_views import AgreementView
 from app.services.judge_views import IntervalView
 from app.services.my_work import AgainstDecided, FlagView, ShareView, WorkView
 from app.services.return_on_time import RateView, ReturnView
 
-_MINUS = re.compile(r"(?<![\w-])-(?=\d)")
 _FLAG_OUTCOMES = {
     "open": "waits for somebody",
     "graded": "graded since",
@@ -150,7 +148,7 @@ def show_over_time(view: AgreementView) -> None:
 
 def show_return(view: ReturnView) -> None:
     """The advice, what it took so far, and one row a retraining."""
-    st.html(f'<p class="rl-advice"><strong>{escaped(_minus(view.text))}</strong></p>')
+    st.html(f'<p class="rl-advice"><strong>{escaped(with_minus(view.text))}</strong></p>')
     money = "unknown" if view.llm_usd is None else f"${view.llm_usd:,.2f}"
     cells = [
         ("Audits", f"{view.audits:,}", "train pairs that people graded here"),
@@ -182,8 +180,8 @@ def show_return(view: ReturnView) -> None:
             [
                 _two(escaped(step.model), escaped(step.compared_with)),
                 _two(
-                    _minus(f"{step.gain.mean:+.4f}"),
-                    _minus(f"{step.gain.low:+.4f} to {step.gain.high:+.4f}; n\u00a0=\u00a0{step.gain.n_queries:,}"),
+                    with_minus(f"{step.gain.mean:+.4f}"),
+                    with_minus(f"{step.gain.low:+.4f} to {step.gain.high:+.4f}; n\u00a0=\u00a0{step.gain.n_queries:,}"),
                 ),
                 _two(f"{step.audits:,}", f"{step.hours:.1f} h"),
                 _rate_html(step.per_hour),
@@ -251,11 +249,6 @@ def _against_note(found: AgainstDecided, what: str) -> str:
     )
 
 
-def _minus(text: str) -> str:
-    """Minus signs before numbers; hyphens of words and of models' names stay."""
-    return _MINUS.sub("−", text)
-
-
 def _and(first: str, second: str) -> str:
     return f'{escaped(first)} <span class="rl-muted">and</span> {escaped(second)}'
 
@@ -275,5 +268,7 @@ def _rate_html(rate: RateView | None) -> str:
     """A dash where nothing was spent or no price is known; what is gained by one dollar needs more digits."""
     if rate is None:
         return "–"
-    digits = 4 if abs(rate.value) >= 0.001 else 6
-    return _two(_minus(f"{rate.value:+.{digits}f}"), _minus(f"{rate.low:+.{digits}f} to {rate.high:+.{digits}f}"))
+    digits = 4 if abs(rate.value) >= 0.0002 else 6
+    return _two(
+        with_minus(f"{rate.value:+.{digits}f}"), with_minus(f"{rate.low:+.{digits}f} to {rate.high:+.{digits}f}")
+    )

@@ -66,7 +66,9 @@ def _model() -> None:
     workspace = state.get_workspace()
     models = {model.id: model for model in lineage.list_models(workspace)}
     if not models:
-        st.html('<div class="rl-empty"><h2>No model yet</h2><p>The first one is there once passages were searched for every question:</p></div>')
+        st.html(
+            '<div class="rl-empty"><h2>No model yet</h2><p>The first one is there once passages were searched for every question:</p></div>'
+        )
         st.code("relabel pool", language=None)
         return
 
@@ -147,7 +149,7 @@ def _table(page: LineagePage, *, narrow: bool) -> None:
         if narrow
         else ("Question", "Passage", "Grade", "Weight", "Source", "Author", "How", "When"),
         column_config={
-            "Question": st.column_config.TextColumn(width=190),
+            "Question": st.column_config.TextColumn(width=165),
             "Passage": st.column_config.TextColumn(width=150),
             "Author": st.column_config.TextColumn(width=140),
             "Grade": st.column_config.TextColumn(width=60),
@@ -167,7 +169,7 @@ def _table(page: LineagePage, *, narrow: bool) -> None:
 
 
 def _short(source: LabelSource) -> str:
-    return "not accepted" if source is LabelSource.PROPOSED else source.value
+    return {LabelSource.PROPOSED: "not accepted", LabelSource.HUMAN: "people"}.get(source, source.value)
 
 
 def _turn_page(offset: int) -> None:
