@@ -67,7 +67,8 @@ def _model() -> None:
     models = {model.id: model for model in lineage.list_models(workspace)}
     if not models:
         st.html(
-            '<div class="rl-empty"><h2>No model yet</h2><p>The first one is there once passages were searched for every question:</p></div>'
+            '<div class="rl-empty"><h2>No model yet</h2><p>The first one is there once passages were searched for '
+            "every question:</p></div>"
         )
         st.code("relabel pool", language=None)
         return
