@@ -65,7 +65,7 @@ def desk() -> None:
     late = "late" in st.query_params
     mode = "several" if "several" in st.query_params else "card"
     text = "<br>".join(["long"] * 60 + ["<mark>evidence</mark>"] + ["long"] * 60)
-    beside = "<section data-beside-here></section>" if late else f"<ol>{rows}</ol>"
+    beside = '<section class="rl-others" data-beside-here></section>' if late else f"<ol>{rows}</ol>"
     st.html(
         f'<div data-card="{card}" data-turn="{state.get_turn()}" data-phase="{phase}" data-mode="{mode}">{card}'
         f'<div data-read tabindex="0" style="height:80px;overflow:auto">{text}</div>{beside}</div>'
@@ -87,7 +87,8 @@ def desk() -> None:
     st.code("\n".join(log()) or "nothing")
     if late:
         time.sleep(1)
-        st.html(f'<template data-beside="{card}" data-at="{state.get_turn()}"><ol>{rows}</ol></template>')
+        buttons = '<div hidden><div class="rl-row-grades"><button data-press="2">two</button></div></div>'
+        st.html(f'<template data-beside="{card}" data-at="{state.get_turn()}"><ol>{rows}</ol>{buttons}</template>')
 
 
 desk()

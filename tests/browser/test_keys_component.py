@@ -214,6 +214,16 @@ def test_a_grade_for_a_row_never_falls_on_the_card_while_the_rows_are_on_their_w
     assert [entry.split()[0] for entry in entries] == ["row"] * len(entries)
 
 
+def test_the_buttons_of_the_rows_go_to_the_row_that_is_pointed_at(open_page) -> None:
+    """One group of buttons serves all rows; in the wrong row it grades a passage that nobody pointed at."""
+    page = open_page("?late=1")
+    page.wait_for_selector("[data-target]")
+    for number in (1, 2):
+        page.locator(f"[data-target='pair:{number}']").hover()
+    page.get_by_role("button", name="two").click()
+    assert log_of(page) == ["row pair:2 2"]
+
+
 def test_a_long_passage_opens_at_its_evidence(page) -> None:
     """Evidence that has to be looked for costs more time than the grade."""
     seen = page.evaluate(
