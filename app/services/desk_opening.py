@@ -9,7 +9,7 @@ from app.bootstrap import Workspace
 from app.services.desk_choice import DEFAULT, DeskChoice
 from app.services.desk_progress import count_waiting, progress_of
 from app.services.desk_turns import begin_turn, in_turn
-from app.services.desk_views import DeskView
+from app.services.desk_views import DeskView, SidePair
 from app.services.serving import serve
 from app.services.side_list import list_in_turn
 
@@ -34,8 +34,9 @@ def open_desk(
     def opened(session: Session) -> DeskView:
         turn = begin_turn(workspace, session, person=person, criterion=criterion)
         card = serve(workspace, session, turn=turn, criterion=criterion, pair_id=pair_id, desk=desk)
+        side: tuple[SidePair, ...] = ()
         if card is None:
-            side, waiting = (), count_waiting(workspace, session, criterion=criterion)
+            waiting = count_waiting(workspace, session, criterion=criterion)
         else:
             side = list_in_turn(
                 workspace, session, pair_id=card.pair.pair_id, turn=turn, criterion=criterion, blind=desk.blind

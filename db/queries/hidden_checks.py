@@ -44,7 +44,7 @@ def next_check(
 @cache
 def _settled(criterion: Criterion) -> sa.Select[int]:
     """Ids of the adjudicated pairs that the person :person may be checked on at :now."""
-    person = sa.bindparam("person")
+    person: sa.BindParameter[int] = sa.bindparam("person")
     touched = sa.exists().where(Review.pair_id == Pair.id, Review.criterion == criterion, Review.person_id == person)
     seen = sa.exists().where(SeenPair.pair_id == Pair.id, SeenPair.criterion == criterion, SeenPair.person_id == person)
     held = sa.exists().where(
