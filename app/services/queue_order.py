@@ -109,7 +109,7 @@ def rebuild(workspace: Workspace, *, criterion: Criterion = Criterion.RELEVANCE)
         )
         if not served:
             building.delete_version(session, criterion=criterion, version=version)
-    with workspace.sessions.begin() as session:  # who was storing a grade while it was switched has stored it by now
+    with workspace.sessions.begin() as session:  # who overturned a label while it was switched has done so by now
         building.settle_since(session, criterion=criterion, seen=seen, now=workspace.now())
     while True:
         with workspace.sessions.begin() as session:

@@ -20,6 +20,7 @@ from annotator.types import Criterion
 from db.enums import LabelSource, Split
 from db.models import Calibrator, Pair, PairState, QueueEntry, Review
 from db.queries.audits import locked_pairs
+from db.queries.draws import hold_draws
 from db.queries.queue_signals import (
     Signals,
     load_queue_settings,
@@ -187,8 +188,10 @@ def serve_version(
     """Serves a version that was built aside; False, and nothing is done, if a newer one is served by now.
 
     `seen`: the newest review when its signals were read. What people did since is made good: pairs they graded or
-    flagged are wanted no more, pairs whose grade they took back are again.
+    flagged are wanted no more, pairs whose grade they took back are again. Turns at the desk that are under way are
+    waited for, and new ones wait: a grade not yet stored would be missed here, and its pair asked for once too often.
     """
+    hold_draws(session, criterion=criterion, shared=False)
     value = lock_value(session, value_name(criterion), _EMPTY, now=now)
     if int(value["version"]) >= version:
         return False
