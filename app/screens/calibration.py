@@ -123,8 +123,8 @@ def _calibration(view: CalibrationView) -> None:
     st.caption(
         f"There are {counted(standing.n_blind, 'blind review')} of "
         f"{counted(standing.n_blind_queries, 'calibrate question')} "
-        f"to fit on. With {CALIBRATE_OF_EIGHT_FROM} questions or more, pooling sets about one in eight of "
-        "those not held out aside for this; an imported file may name them too, as split calibrate or dev. People "
+        f"to fit on. Where {CALIBRATE_OF_EIGHT_FROM} questions or more have no split, pooling sets about one in eight "
+        "of those not held out aside for this; an imported file may name them too, as split calibrate or dev. People "
         "judge their candidates blind on the Review screen."
     )
 

@@ -146,7 +146,7 @@ def test_a_judge_that_is_never_certified_is_not_told_what_to_do_before_it_is(app
 def test_the_screen_says_where_calibrate_questions_come_from(app, world: World) -> None:
     """Somebody believes that only a file can name them, and never calibrates a judge."""
     shown = captions_of(app("calibration"))
-    assert "From 80 questions" in shown
+    assert "Where 80 questions or more have no split" in shown
     assert "pooling sets about one in eight" in shown
     assert "certified before" in html_of(app("calibration"))
 
