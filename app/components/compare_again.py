@@ -10,6 +10,8 @@ from app.components.text import literal
 from app.services import evaluating, judging_first, promotion
 from app.services.views import EvaluationView, ModelView
 
+_MEASURING = "Measuring both models"
+
 
 def show_compare_again(evaluation: EvaluationView, model: ModelView) -> None:
     """Once there is something new to compare, a button that measures both models anew and waits for the figures.
@@ -36,14 +38,18 @@ def show_compare_again(evaluation: EvaluationView, model: ModelView) -> None:
 
 
 def _compare(evaluation: EvaluationView, model: ModelView) -> None:
-    bar = st.progress(0.0, text="Measuring both models")
+    bar = st.progress(0.0, text=_MEASURING)
+
+    def show(done: int, total: int) -> None:
+        bar.progress(min(1.0, done / max(total, 1)), text=_MEASURING)
+
     try:
         found = evaluating.evaluate_model(
             state.get_workspace(),
             model_id=model.id,
             split=evaluation.split,
             criterion=evaluation.criterion,
-            progress=lambda done, total: bar.progress(min(1.0, done / max(total, 1)), text="Measuring both models"),
+            progress=show,
         )
     except OURS as exc:
         state.leave_notice("train", sentence(exc), "refused")
