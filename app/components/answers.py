@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from app.components.desk_parts import button_html
+from app.components.desk_parts import Proposals, button_html, proposals_html
 from app.components.keys import MAX_NOTE
 from app.components.text import escaped
 from app.services.views import Card, ScaleView
@@ -28,12 +28,13 @@ def answers_html(card: Card, *, scale: ScaleView, can_undo: bool) -> str:
     )
 
 
-def list_answers_html(*, picking: bool, can_undo: bool, scale: ScaleView) -> str:
+def list_answers_html(*, picking: bool, can_undo: bool, scale: ScaleView, proposals: Proposals) -> str:
     """The bar below the list view."""
     grades = "".join(_grade(grade, scale, own=False) for grade in range(scale.max_grade + 1)) if picking else ""
     others = (
         button_html("l", "l", "To the card")
         + button_html("b", "b", "One by one" if picking else "Several at once")
+        + proposals_html(proposals)
         + button_html("u", "u", "Undo", disabled=not can_undo)
     )
     group = f'<div class="rl-grades">{grades}</div>' if grades else ""

@@ -1,9 +1,14 @@
-"""Small parts of the review board: a button that stands for a key, and the line that says why a card is here."""
+"""Small parts of the review board: buttons that stand for keys, and the line that says why a card is here."""
 
 from __future__ import annotations
 
+from typing import Literal
+
 from app.components.text import escaped
 from app.services.views import ReviewProgress
+
+Proposals = Literal["shown", "hidden", "never"]
+"""Whether the rows of a question's passages show what was proposed for them; never where they are judged blind."""
 
 
 def button_html(
@@ -24,6 +29,20 @@ def button_html(
         f'<button type="button" class="{kind}" data-press="{escaped(press)}"{more}>'
         f"<kbd>{escaped(key)}</kbd><span>{escaped(label)}</span></button>"
     )
+
+
+def proposals_html(proposals: Proposals) -> str:
+    """The switch that shows what was proposed for rows; nothing where nobody may see it."""
+    if proposals == "never":
+        return ""
+    shown = proposals == "shown"
+    title = (
+        "Proposals of passages that you have not graded are shown, and you are not asked for these blind any more."
+        if shown
+        else "Shows what was proposed for these passages. You are then not asked for them blind any more."
+    )
+    label = "Hide proposals" if shown else "Show proposals"
+    return button_html("p", "p", label, title=title, pressed=shown)
 
 
 def line_html(name: str, text: str, progress: ReviewProgress) -> str:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Literal
 
 from app.components.badges import grade_text
-from app.components.desk_parts import button_html, line_html
+from app.components.desk_parts import Proposals, button_html, line_html, proposals_html
 from app.components.keys import target_of
 from app.components.passage import query_html
 from app.components.scripts import written_in
@@ -14,8 +13,6 @@ from app.components.text import escaped, shortened
 from app.services.desk_views import SidePair, SideState
 from app.services.views import ReviewProgress, ScaleView
 
-Proposals = Literal["shown", "hidden", "never"]
-"""Whether rows show what was proposed for them; never where this desk judges blind."""
 MOST_BESIDE = 60
 """Rows beside the card; a query has some dozens of candidates, and the list view shows all of them."""
 READ = 6000
@@ -49,7 +46,7 @@ def side_html(side: Sequence[SidePair], *, scale: ScaleView, card: str, turn: in
         turn,
         f'<h3>Other passages <span class="rl-muted">{_counted(others)}</span></h3>'
         f'<div class="rl-small-keys">{button_html("l", "l", "On one screen")}'
-        f"{button_html('b', 'b', 'Several at once')}{_proposals_html(proposals)}</div>"
+        f"{button_html('b', 'b', 'Several at once')}{proposals_html(proposals)}</div>"
         f'<ol class="rl-rows" aria-label="Other passages of this question">{rows}</ol>{rest}'
         f"<div hidden data-grades>{_buttons(scale)}</div>",
     )
@@ -57,20 +54,6 @@ def side_html(side: Sequence[SidePair], *, scale: ScaleView, card: str, turn: in
 
 def _template(card: str, turn: int, inner: str) -> str:
     return f'<template data-beside="{escaped(card)}" data-at="{turn}">{inner}</template>'
-
-
-def _proposals_html(proposals: Proposals) -> str:
-    """The switch that shows what was proposed for rows; None where nobody may see it here."""
-    if proposals == "never":
-        return ""
-    shown = proposals == "shown"
-    title = (
-        "Proposals of passages that you have not graded are shown, and you are not asked for these blind any more."
-        if shown
-        else "Shows what was proposed for these passages. You are then not asked for them blind any more."
-    )
-    label = "Hide proposals" if shown else "Show proposals"
-    return button_html("p", "p", label, title=title, pressed=shown)
 
 
 def list_html(
@@ -84,7 +67,6 @@ def list_html(
     texts: Mapping[int, str],
     picking: bool,
     progress: ReviewProgress,
-    proposals: Proposals,
 ) -> str:
     """A whole query on one screen; with `picking`, rows can be picked and graded together.
 
@@ -97,13 +79,11 @@ def list_html(
         if picking
         else ""
     )
-    switch = _proposals_html(proposals)
-    keys = f'<div class="rl-small-keys">{switch}</div>' if switch else ""
     return (
         f'<div class="rl-board rl-list" data-card="" data-turn="{turn}" data-phase="list" '
         f'data-mode="{"several" if picking else "list"}">'
         f"{line_html('All passages of this question', _counted(side), progress)}"
-        f"{query_html(query, definition, guidelines=guidelines)}{keys}{chosen}"
+        f"{query_html(query, definition, guidelines=guidelines)}{chosen}"
         f'<ol class="rl-rows" tabindex="0" aria-label="All passages of this question">{rows}</ol></div>'
     )
 

@@ -12,9 +12,10 @@ from app import state
 from app.components import desk_choice, keys, presses
 from app.components.answers import answers_html, empty_html, list_answers_html
 from app.components.card import board_html
+from app.components.desk_parts import Proposals
 from app.components.key_help import show_help
 from app.components.problems import notice_html, told
-from app.components.side_list import READ, Proposals, list_html, side_html
+from app.components.side_list import READ, list_html, side_html
 from app.services import calibrated_confidence, labels, passage_texts, reviewing
 from app.services.desk_views import SidePair
 from app.services.views import Card, PairView, ReviewProgress, ScaleView
@@ -135,10 +136,16 @@ def _whole_query(scale: ScaleView) -> None:
             ),
             picking=shown.picking,
             progress=progress,
+        )
+    )
+    st.html(
+        list_answers_html(
+            picking=shown.picking,
+            can_undo=bool(progress.graded or progress.skipped),
+            scale=scale,
             proposals=proposals,
         )
     )
-    st.html(list_answers_html(picking=shown.picking, can_undo=bool(progress.graded or progress.skipped), scale=scale))
 
 
 def _nothing(progress: ReviewProgress) -> None:
