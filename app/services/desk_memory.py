@@ -37,10 +37,12 @@ class Done:
 
 @dataclass(frozen=True, slots=True)
 class Ahead:
-    """Places with the words that one person looks for, in their order; all up to the place `searched` were found."""
+    """Places with the words that one person looks for, in their order; all up to the place `searched` were found,
+    or, where that is None, all there were.
+    """
 
     matches: tuple[Match, ...]
-    searched: int
+    searched: int | None
 
 
 @dataclass(slots=True)

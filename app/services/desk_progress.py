@@ -63,24 +63,15 @@ def get_progress(workspace: Workspace, *, person: str, criterion: Criterion = Cr
         waiting = count_waiting(workspace, session, criterion=criterion)
         if turn is None:
             return ReviewProgress(person=person, graded=0, skipped=0, graded_today=0, waiting=waiting)
-        return progress_of(
-            workspace, session, person=person, person_id=turn.person_id, criterion=criterion, waiting=waiting
+        done = _done(workspace, session, turn.person_id, criterion)
+        return ReviewProgress(
+            person=person,
+            graded=done.graded,
+            skipped=done.skipped,
+            graded_today=done.graded_today,
+            waiting=waiting,
+            flagged=done.flagged,
         )
-
-
-def progress_of(
-    workspace: Workspace, session: Session, *, person: str, person_id: int, criterion: Criterion, waiting: int
-) -> ReviewProgress:
-    """The same as `get_progress`, in the caller's session; `waiting` was counted before."""
-    done = _done(workspace, session, person_id, criterion)
-    return ReviewProgress(
-        person=person,
-        graded=done.graded,
-        skipped=done.skipped,
-        graded_today=done.graded_today,
-        waiting=waiting,
-        flagged=done.flagged,
-    )
 
 
 def _done(workspace: Workspace, session: Session, person_id: int, criterion: Criterion) -> Done:

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
-    from app.services.views import Card, ReviewProgress
+    from app.services.views import Card
 
 ReviewWord = Literal["graded", "adjudicated", "kept", "revised", "skipped", "flagged"]
 
@@ -53,15 +53,6 @@ class SidePair:
     confidence: float | None
     state: SideState
     current: bool
-
-
-@dataclass(frozen=True, slots=True)
-class DeskView:
-    """All that the desk shows: the card, its question's candidates (none without a card), and how far the person is."""
-
-    card: Card | None
-    side: tuple[SidePair, ...]
-    progress: ReviewProgress
 
 
 @dataclass(frozen=True, slots=True)

@@ -138,13 +138,13 @@ def _next_with_words(memory: DeskMemory, session: Session, asked: _Asked) -> int
         if found is not None:
             return found
         more: list[queue_search.Match] = []
-        if len(ahead.matches) < FAR:
+        if ahead.searched is not None and len(ahead.matches) < FAR:
             more = queue_search.list_matches(
                 session, criterion=asked.criterion, chosen=asked.chosen, after=ahead.searched, most=most
             )
-            most = min(2 * most, FAR)
         if more:
-            ahead = Ahead((*ahead.matches, *more), more[-1].place)
+            ahead = Ahead((*ahead.matches, *more), more[-1].place if len(more) == most else None)
+            most = min(2 * most, FAR)
         elif whole:
             return None
         else:

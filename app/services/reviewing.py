@@ -1,8 +1,7 @@
 """The review desk: one pair served to one person at a time, a grade stored before the next is served.
 
 This is its face. Cards are served in `serving`, answered in `answering`; the question's other candidates are in
-`side_list`, the passage's neighbours in `neighbours`, how far a person is in `desk_progress`; card, candidates and
-progress in one step in `desk_opening`.
+`side_list`, the passage's neighbours in `neighbours`, how far a person is in `desk_progress`.
 """
 
 from __future__ import annotations
@@ -11,12 +10,10 @@ from app.bootstrap import Workspace
 from app.errors import InputInvalid
 from app.services.answering import flag, grade, keep, skip, undo
 from app.services.desk_choice import DEFAULT, ORDERS, DeskChoice
-from app.services.desk_opening import open_desk
 from app.services.desk_progress import WaitingPair, get_progress, list_waiting
 from app.services.desk_views import (
     BulkResult,
     CardReview,
-    DeskView,
     NeighboursView,
     NeighbourView,
     Refused,
@@ -36,7 +33,6 @@ __all__ = [
     "Card",
     "CardReview",
     "DeskChoice",
-    "DeskView",
     "NeighbourView",
     "NeighboursView",
     "Refused",
@@ -56,7 +52,6 @@ __all__ = [
     "list_query",
     "list_waiting",
     "neighbours",
-    "open_desk",
     "renew",
     "skip",
     "undo",

@@ -60,18 +60,11 @@ def list_query(
 
     def listed(session: Session) -> tuple[SidePair, ...]:
         turn = begin_turn(workspace, session, person=person, criterion=criterion)
-        return list_in_turn(workspace, session, pair_id=pair_id, turn=turn, criterion=criterion, blind=blind)
+        read = _read(workspace, session, pair_id=pair_id, turn=turn, criterion=criterion, blind=blind)
+        leases.mark_seen(session, pair_ids=read.new, criterion=criterion, person_id=turn.person_id, now=workspace.now())
+        return read.side
 
     return in_turn(workspace, listed)
-
-
-def list_in_turn(
-    workspace: Workspace, session: Session, *, pair_id: int, turn: Turn, criterion: Criterion, blind: bool
-) -> tuple[SidePair, ...]:
-    """The same as `list_query`, within a turn that was begun."""
-    read = _read(workspace, session, pair_id=pair_id, turn=turn, criterion=criterion, blind=blind)
-    leases.mark_seen(session, pair_ids=read.new, criterion=criterion, person_id=turn.person_id, now=workspace.now())
-    return read.side
 
 
 @dataclass(frozen=True, slots=True)
