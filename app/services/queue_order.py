@@ -23,6 +23,7 @@ from app.services.judged import judged_inputs
 from db.enums import QueueCause
 from db.models import Candidate, Pair, Suggestion
 from db.queries import queue_building as building
+from db.queries import queue_places
 from db.queries.calibrating import JUDGED_COLUMNS, JudgedRow, judged_row, list_calibrators
 from db.queries.queue_signals import (
     Floats,
@@ -65,7 +66,7 @@ def get_queue(workspace: Workspace, *, criterion: Criterion = Criterion.RELEVANC
         counts = building.count_by_cause(session, criterion=criterion)
         return QueueView(
             criterion=criterion,
-            version=building.active_version(session, criterion),
+            version=queue_places.active_version(session, criterion),
             pairs=sum(n for _, n in counts),
             causes=tuple(CauseCount(cause, n) for cause, n in counts),
             behind=building.is_behind(session, criterion),
@@ -122,7 +123,7 @@ def renew(workspace: Workspace) -> None:
     """To be called when another model went live: the order is made for it, by the worker where the queue is long."""
     for criterion in Criterion:
         with workspace.sessions.read() as session:
-            served = building.active_version(session, criterion)
+            served = queue_places.active_version(session, criterion)
             long = building.is_long(session, criterion)
         if not served:
             continue

@@ -28,7 +28,7 @@ from db.models import (
 from db.queries.audits import PEOPLE_ONLY, BlindPair, locked_pairs, waiting_spot_checks
 from db.queries.judge_first import waiting_first
 from db.queries.leases import lock_entry, others_hold
-from db.queries.queue_building import active_version
+from db.queries.queue_places import active_version
 from db.queries.row_locks import locks_rows
 
 

@@ -18,7 +18,7 @@ from sqlalchemy.orm import Session
 from annotator.types import Criterion
 from db.enums import Visibility
 from db.models import Lease, QueueEntry, SeenPair
-from db.queries.queue_building import ENTRY, active_version
+from db.queries.queue_places import ENTRY, active_version
 
 SLOTS = 9
 """More people than this never hold one pair."""

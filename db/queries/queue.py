@@ -17,7 +17,8 @@ from annotator.types import Criterion
 from db.models import BatchPair, JudgeFirst, Pair, Passage, Query, QueueEntry, SpotCheck
 from db.queries.audits import waiting_samples, waiting_spot_checks
 from db.queries.judge_first import waiting_first
-from db.queries.queue_building import active_version, get_entry, put_back, rebuild_queue
+from db.queries.queue_building import put_back, rebuild_queue
+from db.queries.queue_places import active_version, get_entry
 
 __all__ = [
     "active_version",

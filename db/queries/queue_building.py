@@ -1,7 +1,8 @@
 """The audit queue as it is stored: computed aside under a version of its own, then served in one short step.
 
 Which pairs are in it and in which order is said by `queue_values`, from what `queue_signals` reads; who is served what
-of it, by `queue`. Rows that are served never move; of them only `open` changes, how many people are still wanted.
+of it, by `queue_next`; where one pair stands, by `queue_places`. Rows that are served never move; of them only `open`
+changes, how many people are still wanted.
 """
 
 from __future__ import annotations
@@ -9,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime
-from functools import cache
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,7 @@ from db.enums import LabelSource, Split
 from db.models import Calibrator, Pair, PairState, QueueEntry, Review
 from db.queries.audits import locked_pairs
 from db.queries.draws import hold_draws
+from db.queries.queue_places import EMPTY, active_version, left_open, of_pairs, value_name
 from db.queries.queue_signals import (
     Signals,
     load_queue_settings,
@@ -41,33 +42,22 @@ CHUNK = 5_000
 _MARGIN = 1_000
 """Reviews before the newest one that are looked at again: on PostgreSQL one with a smaller id may be stored later."""
 
-_EMPTY = {"version": 0, "last": 0, "length": 0, "behind": False}
-
-
-def value_name(criterion: Criterion) -> str:
-    return f"queue:{criterion}"
-
-
-def active_version(session: Session, criterion: Criterion) -> int:
-    """The version of the queue's order that is served; 0 before the first."""
-    return int((get_value(session, value_name(criterion)) or _EMPTY)["version"])
-
 
 def is_behind(session: Session, criterion: Criterion) -> bool:
     """Whether pairs came back to people since the served version was built, which is to be built anew for them."""
-    return bool((get_value(session, value_name(criterion)) or _EMPTY).get("behind", False))
+    return bool((get_value(session, value_name(criterion)) or EMPTY).get("behind", False))
 
 
 def mark_behind(session: Session, *, criterion: Criterion, now: datetime) -> None:
     """Has the served queue built anew by whoever looks after it; nothing where no queue is served yet."""
     if active_version(session, criterion):
-        value = lock_value(session, value_name(criterion), _EMPTY, now=now)
+        value = lock_value(session, value_name(criterion), EMPTY, now=now)
         set_value(session, value_name(criterion), {**value, "behind": True}, now=now)
 
 
 def is_long(session: Session, criterion: Criterion) -> bool:
     """Whether the served queue is too long to be built while somebody waits for it."""
-    return int((get_value(session, value_name(criterion)) or _EMPTY)["length"]) > IN_PLACE
+    return int((get_value(session, value_name(criterion)) or EMPTY)["length"]) > IN_PLACE
 
 
 def rebuild_queue(session: Session, *, criterion: Criterion, now: datetime) -> int:
@@ -76,7 +66,7 @@ def rebuild_queue(session: Session, *, criterion: Criterion, now: datetime) -> i
     A queue of more than `IN_PLACE` entries is left as it is, but for what must be served no more. It is then marked as
     behind, as it is where there are calibrators, which are asked by `app.services.queue_order.rebuild` alone.
     """
-    value = lock_value(session, value_name(criterion), _EMPTY, now=now)
+    value = lock_value(session, value_name(criterion), EMPTY, now=now)
     if value["length"] > IN_PLACE:
         _close_locked(session, criterion, version=int(value["version"]))
         set_value(session, value_name(criterion), {**value, "behind": True}, now=now)
@@ -106,7 +96,7 @@ def _next(value: dict[str, Any]) -> int:
 
 def reserve_version(session: Session, *, criterion: Criterion, now: datetime) -> int:
     """A number for a version that is built aside; no other builder gets it."""
-    value = lock_value(session, value_name(criterion), _EMPTY, now=now)
+    value = lock_value(session, value_name(criterion), EMPTY, now=now)
     version = _next(value)
     set_value(session, value_name(criterion), {**value, "last": version}, now=now)
     return version
@@ -192,7 +182,7 @@ def serve_version(
     waited for, and new ones wait: a grade not yet stored would be missed here, and its pair asked for once too often.
     """
     hold_draws(session, criterion=criterion, shared=False)
-    value = lock_value(session, value_name(criterion), _EMPTY, now=now)
+    value = lock_value(session, value_name(criterion), EMPTY, now=now)
     if int(value["version"]) >= version:
         return False
     new = {**value, "version": version, "length": length, "behind": False, "built_over": value["version"]}
@@ -212,7 +202,7 @@ def delete_old(session: Session, *, criterion: Criterion) -> int:
 
     The version before the served one stays: somebody may be reading it.
     """
-    value = get_value(session, value_name(criterion)) or _EMPTY
+    value = get_value(session, value_name(criterion)) or EMPTY
     # To delete by the key, which is short, and not by a condition, which would be looked up for every row.
     old = (
         sa.select(QueueEntry.version, QueueEntry.position)
@@ -242,91 +232,12 @@ def delete_version(session: Session, *, criterion: Criterion, version: int) -> N
     session.execute(sa.delete(QueueEntry).where(QueueEntry.criterion == criterion, QueueEntry.version == version))
 
 
-def get_entry(session: Session, *, criterion: Criterion, pair_id: int) -> QueueEntry | None:
-    """A pair's place in the served queue, or None."""
-    asked = {"criterion": criterion, "version": active_version(session, criterion), "pair": pair_id}
-    return session.scalar(ENTRY, asked)
-
-
-ENTRY = sa.select(QueueEntry).where(
-    QueueEntry.criterion == sa.bindparam("criterion"),
-    QueueEntry.version == sa.bindparam("version"),
-    QueueEntry.pair_id == sa.bindparam("pair"),
-)
-"""The place of the pair :pair in the version :version."""
-
-
 def put_back(session: Session, *, pair_id: int, criterion: Criterion, now: datetime) -> None:
     """Puts a pair whose grade or flag was taken back into the served queue, at its end if it is not in it.
 
     A queue computed while the grade stood does not have it, and nobody would be served it before the next one.
     """
     _settle(session, [pair_id], criterion=criterion, now=now)
-
-
-def close_entry(session: Session, *, pair_id: int, criterion: Criterion) -> None:
-    """Nobody is wanted for a pair any more: it was flagged or decided; nothing if the served queue lacks it."""
-    _change_one(session, _close_one(criterion), pair_id=pair_id, criterion=criterion)
-
-
-def reopen(session: Session, *, pair_id: int, criterion: Criterion) -> None:
-    """As many people are wanted for a pair as its graders leave open, had it never been closed."""
-    _change_one(session, _reopen_one(criterion), pair_id=pair_id, criterion=criterion)
-
-
-def _change_one(session: Session, update: sa.Update, *, pair_id: int, criterion: Criterion) -> None:
-    """Changes a pair's entries in the served version, and in one that is being built beside it."""
-    asked = {"pair": pair_id, "versions": _versions(session, criterion)}
-    session.execute(update, asked, execution_options={"synchronize_session": "fetch"})
-
-
-@cache
-def _close_one(criterion: Criterion) -> sa.Update:
-    return _one(criterion).where(QueueEntry.open > 0).values(open=0)
-
-
-@cache
-def _reopen_one(criterion: Criterion) -> sa.Update:
-    left = _left_open(criterion)
-    return _one(criterion).where(QueueEntry.open != left).values(open=left)
-
-
-def _one(criterion: Criterion) -> sa.Update:
-    return sa.update(QueueEntry).where(
-        QueueEntry.criterion == criterion,
-        QueueEntry.version.in_(sa.bindparam("versions", expanding=True)),
-        QueueEntry.pair_id == sa.bindparam("pair"),
-    )
-
-
-def _left_open(criterion: Criterion) -> sa.ColumnElement[int]:
-    graders = (
-        sa.select(PairState.graders)
-        .where(PairState.pair_id == QueueEntry.pair_id, PairState.criterion == criterion)
-        .correlate(QueueEntry)
-        .scalar_subquery()
-    )
-    left = QueueEntry.wanted - sa.func.coalesce(graders, 0)
-    return sa.case((left > 0, left), else_=0)
-
-
-def _versions(session: Session, criterion: Criterion) -> list[int]:
-    """The served version, and one that is being built beside it."""
-    value = get_value(session, value_name(criterion)) or _EMPTY
-    return sorted({int(value["version"]), int(value.get("last", 0))})
-
-
-def _of_pairs(session: Session, pair_ids: Sequence[int], criterion: Criterion) -> sa.Update:
-    """An update of these pairs' entries in the served version, and in one that is being built beside it."""
-    return (
-        sa.update(QueueEntry)
-        .where(
-            QueueEntry.criterion == criterion,
-            QueueEntry.version.in_(_versions(session, criterion)),
-            QueueEntry.pair_id.in_(pair_ids),
-        )
-        .execution_options(synchronize_session="fetch" if len(pair_ids) == 1 else False)
-    )
 
 
 def _settle(session: Session, pair_ids: Collection[int], *, criterion: Criterion, now: datetime) -> None:
@@ -358,10 +269,10 @@ def _settle(session: Session, pair_ids: Collection[int], *, criterion: Criterion
                 .with_for_update(skip_locked=True)
             )
         )
-        left = _left_open(criterion)
+        left = left_open(criterion)
         for ids, value in ((here & settled, sa.literal(0)), (here - settled, left)):
             if ids:
-                update = _of_pairs(session, sorted(ids), criterion).where(QueueEntry.open != value).values(open=value)
+                update = of_pairs(session, sorted(ids), criterion).where(QueueEntry.open != value).values(open=value)
                 session.execute(update)
         enough = set(
             session.scalars(
@@ -388,7 +299,7 @@ def _append(session: Session, pair_ids: Sequence[int], *, criterion: Criterion, 
     order = _only(order_queue(signals, settings), signals, pair_ids)
     if not len(order):
         return
-    version = int(lock_value(session, value_name(criterion), _EMPTY, now=now)["version"])
+    version = int(lock_value(session, value_name(criterion), EMPTY, now=now)["version"])
     known: set[int] = set()
     for start in range(0, len(pair_ids), 500):
         present = sa.select(QueueEntry.pair_id).where(

@@ -19,7 +19,7 @@ from db.enums import ReviewAction
 from db.models import Lease, QueueEntry, Review, SeenPair
 from db.queries.leases import others_hold
 from db.queries.queue import before_queue, open_entries
-from db.queries.queue_building import active_version
+from db.queries.queue_places import active_version
 from db.queries.row_locks import locks_rows
 from db.queries.standing import GRADING
 

@@ -28,7 +28,7 @@ from db.models import (
     Suggestion,
 )
 from db.queries.audits import PEOPLE_ONLY, is_drawn
-from db.queries.queue_building import active_version
+from db.queries.queue_places import active_version
 from db.queries.standing import GRADING, standing_reviews
 
 MOST = 300

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from annotator.types import Criterion
 from db.enums import LabelSource, Outcome, ReviewAction
 from db.models import PairState, Review, Suggestion
-from db.queries.queue_building import close_entry, reopen
+from db.queries.queue_places import close_entry, reopen
 from db.queries.standing import (
     GRADING,
     accepted_source,

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from annotator.types import Criterion
 from db.models import Person, Review, WorkspaceValue
-from db.queries.queue_building import value_name
+from db.queries.queue_places import value_name
 from db.queries.row_locks import locks_rows
 from db.queries.standing import revoked_people
 

@@ -18,7 +18,7 @@ from builders import TOPICS, queued
 from db.models import Batch, BatchPair, Calibrator, Lease, QueueEntry, Suggestion
 from db.queries import queue_search
 from db.queries.desk_filters import COLUMNS
-from db.queries.queue_building import active_version
+from db.queries.queue_places import active_version
 from db.queries.text_search import matching_pairs
 from desks import claim, wanting
 

@@ -18,6 +18,7 @@ from builders import query_id as of_topic
 from db.enums import QueueCause
 from db.models import Calibrator, QueueEntry, Suggestion
 from db.queries import queue_building as building
+from db.queries import queue_places
 from db.queries.queue_signals import last_review, load_queue_settings, read_signals
 from db.queries.queue_values import order_queue
 from db.queries.registry import get_model_or_raise
@@ -39,7 +40,7 @@ def with_settings(workspace: Workspace, **changes: object) -> Workspace:
 def entries(workspace: Workspace, *, version: int | None = None) -> list[QueueEntry]:
     """The served entries, or those of a version, by value."""
     with workspace.sessions.read() as session:
-        wanted = building.active_version(session, RELEVANCE) if version is None else version
+        wanted = queue_places.active_version(session, RELEVANCE) if version is None else version
         return list(
             session.scalars(sa.select(QueueEntry).where(QueueEntry.version == wanted).order_by(QueueEntry.position))
         )
@@ -161,10 +162,10 @@ def test_a_closed_entry_is_opened_for_as_many_as_its_graders_leave(desk: Workspa
     queue_order.rebuild(desk)
     pair = answer(desk, person="Ada")
     with desk.sessions.begin() as session:
-        building.close_entry(session, pair_id=pair, criterion=RELEVANCE)
+        queue_places.close_entry(session, pair_id=pair, criterion=RELEVANCE)
     assert still_open(desk)[pair] == 0
     with desk.sessions.begin() as session:
-        building.reopen(session, pair_id=pair, criterion=RELEVANCE)
+        queue_places.reopen(session, pair_id=pair, criterion=RELEVANCE)
     assert still_open(desk)[pair] == 1
 
 
