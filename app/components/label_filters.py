@@ -26,6 +26,9 @@ _DECISIONS: Mapping[str, Outcome | None] = MappingProxyType(
 )
 _REVIEWED: Mapping[str, bool | None] = MappingProxyType({"All": None, "By people": True, "Not yet": False})
 _ONLY: Mapping[str, str] = MappingProxyType({"disputed": "People differ", "flagged": "Flagged"})
+_ABOVE = ("outcome", "text")
+"""These stand in the line above the chips."""
+
 _WIDGETS = ("outcome", "reviewed", "judge_id", "grade", "confidence", "split", "only", "text")
 
 
@@ -101,13 +104,11 @@ def _span(choice: LabelChoice) -> str:
 
 
 def _chips(choice: LabelChoice, scale: ScaleView, judges: Mapping[int, str]) -> None:
-    if choice == ALL:
+    told = {name: words for name, words in told_of(choice, scale, judges).items() if name not in _ABOVE}
+    if not told:
         return
-    told = told_of(choice, scale, judges)
     with st.container(key="labels-chips", horizontal=True, gap="small", vertical_alignment="center"):
         for name, words in told.items():
-            if name in ("outcome", "text"):  # these stand in the line above
-                continue
             st.button(
                 literal(words),
                 key=f"labels.chip.{name}",

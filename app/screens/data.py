@@ -62,7 +62,7 @@ def _counts(view: DataView) -> None:
     columns = st.columns(4)
     columns[0].metric("Passages", f"{view.n_passages:,}")
     for column, split in zip(columns[1:], SPLITS, strict=True):
-        column.metric(f"{split.capitalize()} queries", f"{view.n_queries.get(split, 0):,}")
+        column.metric(f"{split.capitalize()} questions", f"{view.n_queries.get(split, 0):,}")
     judged = sources_text(view.n_judgements, n_uncertified=view.n_uncertified)
     others = ", ".join(f"{number:,} {name}" for name, number in view.n_queries.items() if name not in SPLITS and number)
     st.caption(
@@ -73,18 +73,18 @@ def _counts(view: DataView) -> None:
 def _import() -> None:
     st.header("Import", anchor=False)
     files = st.file_uploader(
-        "Passages, queries, judgements, runs or suggestions",
+        "Passages, questions, judgements, runs or suggestions",
         accept_multiple_files=True,
         key=f"data.upload.{state.get_upload_round()}",
         help="JSON Lines, CSV, TSV, Parquet, TREC qrels and runs, Markdown, text or HTML. Files that belong together, "
         "such as a BEIR directory, go in at once. Importing the same file again changes nothing.",
     )
     split = st.selectbox(
-        "New queries are for",
+        "New questions are for",
         [None, *Split],
         format_func=lambda value: "what the file says, else decided later" if value is None else value.value,
         key="data.split",
-        help="A query's split is set once. Judgements of held-out queries measure models and never train one.",
+        help="A question's split is set once. Judgements of held-out questions measure models and never train one.",
     )
     if st.button("Import", key="data.import", type="primary", disabled=not files) and files:
         state.keep_import_report(None)
@@ -107,7 +107,7 @@ def _import() -> None:
 def _report(report: ImportReport) -> None:
     kinds = (
         (report.passages, "passage", "passages"),
-        (report.queries, "query", "queries"),
+        (report.queries, "question", "questions"),
         (report.judgements, "judgement", "judgements"),
         (report.suggestions, "suggestion", "suggestions"),
         (report.candidates, "candidate", "candidates"),
@@ -193,7 +193,7 @@ def _sources(view: DataView) -> None:
         st.write("Nothing was imported yet.")
         return
     show_table(
-        ["Source", "Layout", "Passages", "Queries", "Judgements", "Suggestions", "Lines left out", "Imported"],
+        ["Source", "Layout", "Passages", "Questions", "Judgements", "Suggestions", "Lines left out", "Imported"],
         [
             [
                 source.name,

@@ -33,8 +33,8 @@ from db.enums import Outcome, Split
 PAGE = 50
 PEOPLE_ONLY = (Split.CALIBRATE, Split.HELD_OUT)
 _TABLE = "labels.table"
-_NARROW = ("Query", "Passage", "Decision")
-_WIDE = ("Query", "Passage", "Proposed", "Confidence", "Decision", "By people", "Why", "Stated", "Judge", "Split")
+_NARROW = ("Question", "Passage", "Decision")
+_WIDE = ("Question", "Passage", "Proposed", "Confidence", "Decision", "By people", "Why", "Stated", "Judge", "Split")
 
 
 def draw() -> None:
@@ -99,7 +99,7 @@ def _table(page: LabelPage, *, scale: ScaleView, narrow: bool) -> None:
     _pages(page)
     rows = page.rows
     columns: dict[str, list[object]] = {
-        "Query": [row.query for row in rows],
+        "Question": [row.query for row in rows],
         "Passage": [row.passage_title for row in rows],
         "Proposed": [_proposed(row, scale=scale) for row in rows],
         "Confidence": [None if row.confidence is None else 100 * row.confidence for row in rows],
@@ -119,7 +119,7 @@ def _table(page: LabelPage, *, scale: ScaleView, narrow: bool) -> None:
         height=460,
         column_order=_NARROW if narrow else _WIDE,
         column_config={
-            "Query": st.column_config.TextColumn(width=185 if narrow else 195),
+            "Question": st.column_config.TextColumn(width=185 if narrow else 195),
             "Passage": st.column_config.TextColumn(width=125 if narrow else 175),
             "Proposed": st.column_config.TextColumn(width=130),
             "Decision": st.column_config.TextColumn(width=155),

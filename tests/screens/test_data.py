@@ -21,7 +21,7 @@ def test_the_counts_are_those_of_the_workspace(app, small: Workspace) -> None:
     """A wrong count hides a failed import."""
     screen = app("data")
     metrics = {metric.label: metric.value for metric in screen.metric}
-    assert (metrics["Passages"], metrics["Train queries"], metrics["Held-out queries"]) == ("4", "3", "0")
+    assert (metrics["Passages"], metrics["Train questions"], metrics["Held-out questions"]) == ("4", "3", "0")
 
 
 def test_an_upload_is_imported_under_its_own_name_and_bad_lines_are_listed(app, empty: Workspace) -> None:
