@@ -34,6 +34,8 @@ _WIDGETS = ("outcome", "reviewed", "judge_id", "grade", "confidence", "split", "
 
 def choose_labels(scale: ScaleView) -> LabelChoice:
     """Draw the two lines; what they say is the choice of this run."""
+    if state.take_labels_address():  # the widgets follow, or the next click would bring back what they said before
+        _forget_widgets()
     choice = state.get_labels_choice()
     judges = _judges() if choice.judge_id is not None else {}
     st.html(SHEET)
@@ -208,9 +210,13 @@ def _without(name: str) -> None:
 
 def _apply(choice: LabelChoice) -> None:
     """Choose all of it at once and let the widgets follow."""
+    _forget_widgets()
+    state.choose_labels(choice)
+
+
+def _forget_widgets() -> None:
     for name in _WIDGETS:
         state.forget(_WIDGET + name)
-    state.choose_labels(choice)
 
 
 def _views(choice: LabelChoice) -> None:

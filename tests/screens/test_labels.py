@@ -69,6 +69,18 @@ def test_an_address_narrows_the_list_to_what_it_was_sent_for(app, small: Workspa
     assert len(screen.dataframe[0].value) == 12
 
 
+def test_going_back_to_an_earlier_address_takes_the_widgets_along(app, small: Workspace) -> None:
+    """The list shows the earlier filters, the bar the later ones, and the next click mixes both."""
+    screen = app("labels")
+    screen.button_group(key="labels.filter.outcome").set_value("Accepted").run()
+    screen.query_params["outcome"] = "rejected"  # as the browser's Back does
+    screen.run()
+    assert set(screen.dataframe[0].value["Decision"]) == {"rejected"}
+    assert screen.button_group(key="labels.filter.outcome").value == "Rejected"
+    screen.text_input(key="labels.filter.text").set_value("merge").run()
+    assert set(screen.dataframe[0].value["Decision"]) == {"rejected"}
+
+
 def test_what_contradicts_the_blind_splits_is_explained(app, small: Workspace) -> None:
     """Held-out pairs of grade 3 are none, and nobody is told that blind pairs are never found by their proposal."""
     screen = app("labels")
