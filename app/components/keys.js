@@ -8,7 +8,8 @@ const UNDER_WAY = Symbol.for("relabel.keys.under_way");
 const PATIENCE = 4000; // ms after which a press without an answer no longer stands in the way
 const SETTLING = 250; // ms in which nobody can have read what was just revealed
 
-const ALIASES = { z: "u", h: "?" };
+const ALIASES = { z: "u", h: "?", "؟": "?" };
+const IN_COMPOSITION = 229; // the `keyCode` of a key that an input method takes; Safari tells it in no other way
 
 function isTyping(element) {
   return (
@@ -29,11 +30,19 @@ function isCovered() {
   return document.querySelector("[role='dialog'], [role='listbox'], [data-testid='stPopoverBody']") !== null;
 }
 
-// The key as the desk names it: the key left of 1 is a 0 for the left hand, on any keyboard.
+// The key as the desk names it. The key left of 1 is a 0 for the left hand, but not where it switches between scripts, as
+// on Japanese keyboards. Digits that need Shift (French, Czech) and letters of other scripts (Russian, Arabic) go by their
+// place; a capital is the same key.
 function nameOf(event) {
-  if (event.code === "Backquote" && !event.shiftKey) return "0";
-  if (event.key === " ") return "Space";
-  return ALIASES[event.key] ?? event.key;
+  const { key, code } = event;
+  if (key === " ") return "Space";
+  if (key.length > 1 && key !== "Dead") return key;
+  const isPlain = !event.shiftKey && !event.getModifierState("AltGraph");
+  if (isPlain && code === "Backquote") return "0";
+  if (isPlain && /^Digit\d$/.test(code)) return /^\d$/.test(key) ? key : code.at(-1);
+  const isForeign = /\p{L}/u.test(key) && !/\p{Script=Latin}/u.test(key);
+  const name = isForeign && /^Key[A-Z]$/.test(code) ? code.at(-1).toLowerCase() : key.toLowerCase();
+  return ALIASES[name] ?? name;
 }
 
 function isWaiting(desk) {
@@ -92,7 +101,7 @@ export default function ({ data, setTriggerValue }) {
   const onKey = (event) => {
     active = performance.now();
     if (event.repeat && !event.key.startsWith("Arrow")) return;
-    if (event.isComposing || event.ctrlKey || event.metaKey || event.altKey) return;
+    if (event.isComposing || event.keyCode === IN_COMPOSITION || event.ctrlKey || event.metaKey || event.altKey) return;
     const element = event.composedPath()[0];
     if (!(element instanceof Element) || isCovered()) return;
     if (element.matches("[data-note]")) {
@@ -135,6 +144,16 @@ export default function ({ data, setTriggerValue }) {
     }
   };
 
+  // A link to a pair is sent to others without a name in it; who follows it here stays who they are.
+  const onLink = (event) => {
+    const link = event.composedPath()[0]?.closest?.("a[data-pair-link]");
+    const person = new URLSearchParams(window.location.search).get("person");
+    if (!link || person === null) return;
+    const plain = link.getAttribute("href");
+    link.setAttribute("href", `${plain}&person=${encodeURIComponent(person)}`);
+    setTimeout(() => link.setAttribute("href", plain));
+  };
+
   const onPick = (event) => {
     if (event.target instanceof Element && event.target.matches("[data-pick]")) keepPicks();
   };
@@ -154,6 +173,7 @@ export default function ({ data, setTriggerValue }) {
   const stop = watch();
   window.addEventListener("keydown", onKey);
   window.addEventListener("click", onClick, true);
+  for (const kind of ["click", "auxclick"]) window.addEventListener(kind, onLink, true);
   window.addEventListener("change", onPick, true);
   for (const kind of ["pointermove", "wheel"]) window.addEventListener(kind, seen, { passive: true });
   return () => {
@@ -161,6 +181,7 @@ export default function ({ data, setTriggerValue }) {
     stop();
     window.removeEventListener("keydown", onKey);
     window.removeEventListener("click", onClick, true);
+    for (const kind of ["click", "auxclick"]) window.removeEventListener(kind, onLink, true);
     window.removeEventListener("change", onPick, true);
     for (const kind of ["pointermove", "wheel"]) window.removeEventListener(kind, seen);
   };

@@ -9,6 +9,7 @@ const NOTES = 20; // cards whose unsent notes are remembered
 const ROWS_WITHIN = 4000; // ms in which the row under the cursor is waited for before keys go to the card
 
 const OFFLINE = "No connection. What you graded is saved; keys count again as soon as the connection is back.";
+const UNSURE = " The last key may not have arrived: then its card is there again.";
 
 // `cursor` is the row the keys go to, `leaving` the one that was just graded; both by their `data-target`.
 function kept() {
@@ -52,6 +53,7 @@ function openNote() {
   if (!noting || input === null || input.dataset.note !== noting.card || document.activeElement === input) return;
   input.dataset.flags = noting.flags ? "yes" : "no";
   input.placeholder = noting.flags ? input.dataset.askFlag : input.dataset.askNote;
+  input.setAttribute("aria-label", noting.flags ? "What is wrong with this pair? Enter flags it" : "Note to this pair");
   input.focus();
 }
 
@@ -81,7 +83,7 @@ function sayConnection() {
   const desk = said === null ? deskOnScreen() : null;
   if (desk === null) return;
   const notice = document.createElement("p");
-  Object.assign(notice, { className: "rl-notice rl-refused", role: "alert", textContent: OFFLINE });
+  Object.assign(notice, { className: "rl-notice rl-refused", role: "alert", textContent: isWaiting(desk) ? OFFLINE + UNSURE : OFFLINE });
   notice.dataset.offline = "yes";
   desk.board.append(notice);
 }

@@ -198,6 +198,69 @@ def test_one_hand_is_enough(page) -> None:
     assert log_of(page, at_least=3)[2:] == ["graded card-1 1"]
 
 
+def type_key(page, **event: object) -> None:
+    """A key as another keyboard or an input method sends it, which Playwright cannot type."""
+    page.evaluate(
+        "event => document.body.dispatchEvent(new KeyboardEvent('keydown',"
+        " { bubbles: true, composed: true, cancelable: true, ...event }))",
+        event,
+    )
+
+
+@pytest.mark.parametrize(
+    ("event", "what"),
+    [
+        ({"key": "é", "code": "Digit2"}, "graded card-0 2"),  # French: digits need Shift
+        ({"key": "2", "code": "Digit2", "shiftKey": True}, "graded card-0 2"),
+        ({"key": "٢", "code": "Digit2"}, "graded card-0 2"),  # Arabic
+        ({"key": "2", "code": "Numpad2"}, "graded card-0 2"),
+        ({"key": "^", "code": "Backquote"}, "graded card-0 0"),
+        ({"key": "Dead", "code": "Backquote"}, "graded card-0 0"),
+        ({"key": "г", "code": "KeyU"}, "undo"),  # Russian
+        ({"key": "U", "code": "KeyU"}, "undo"),  # capitals are locked
+    ],
+)
+def test_other_keyboards_have_the_same_keys(page, event: dict[str, object], what: str) -> None:
+    """A desk that is silent on a French or Arabic keyboard is no desk for half of the reviewers."""
+    type_key(page, **event)
+    assert log_of(page) == [what]
+
+
+def test_what_switches_scripts_or_composes_letters_grades_nothing(page) -> None:
+    """On a Japanese keyboard the key left of 1 switches the input method, and was a grade of 0."""
+    for key in ("ZenkakuHankaku", "Hankaku", "Process"):
+        type_key(page, key=key, code="Backquote")
+    type_key(page, key="2", code="Digit2", keyCode=229)
+    type_key(page, key="2", code="Digit2", isComposing=True)
+    type_key(page, key="²", code="Digit2", modifierAltGraph=True)
+    type_key(page, key="~", code="Backquote", shiftKey=True)
+    type_key(page, key='"', code="Digit2", shiftKey=True)
+    assert log_of(page, at_least=0) == []
+    page.keyboard.press("f")
+    page.keyboard.type("ページ")
+    page.evaluate(
+        "() => document.activeElement.dispatchEvent(new KeyboardEvent('keydown',"
+        " { key: 'Enter', code: 'Enter', keyCode: 229, bubbles: true, composed: true }))"
+    )  # Safari: the Enter that ends a composition
+    assert log_of(page, at_least=0) == []
+    page.keyboard.press("Enter")
+    assert log_of(page) == ["graded card-0 flag: ページ"]
+
+
+def test_a_link_to_a_pair_keeps_who_follows_it_and_names_nobody_to_whom_it_is_sent(open_page) -> None:
+    """Whoever looked at a pair's history came back as another person, and graded in that name."""
+    page = open_page("?person=Bo%20%26%20Co")
+    page.evaluate(
+        "() => { document.querySelector('[data-card]').insertAdjacentHTML('beforeend',"
+        ' \'<a href="review?pair=7" data-pair-link target="_blank">Pair 7</a>\') }'
+    )
+    with page.expect_popup() as opened:
+        page.get_by_text("Pair 7").click()
+    assert opened.value.url.endswith("review?pair=7&person=Bo%20%26%20Co")
+    opened.value.close()
+    assert page.get_by_text("Pair 7").get_attribute("href") == "review?pair=7"
+
+
 def test_a_grade_for_a_row_never_falls_on_the_card_while_the_rows_are_on_their_way(open_page) -> None:
     """Who grades row after row would grade the card beside them, unread."""
     page = open_page("?late=1")
