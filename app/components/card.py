@@ -53,15 +53,15 @@ def _foot(card: Card, *, asked: bool) -> str:
     label = "Hide the text around it" if asked else "Text around it"
     history = (
         ""
-        if card.pair.concealed
-        else f'<a href="labels?pair={pair_id}" target="_blank" title="Who graded it, which models it trained; opens '
-        f'beside the desk">History</a>'
+        if card.pair.concealed or (card.wanted > 1 and card.phase == "grade")  # each is to judge alone
+        else f'<a href="labels?pair={pair_id}" data-pair-link target="_blank" '
+        f'title="Who graded it, which models it trained; opens in a new tab">History</a>'
     )
     return (
         f'<div class="rl-foot"><button type="button" data-press="a" aria-expanded="{"true" if asked else "false"}">'
         f"<kbd>a</kbd> {label}</button>"
-        f'<span>{history}<a href="review?pair={pair_id}" title="The address of this pair, to be sent to somebody">'
-        f"Pair {pair_id}</a></span></div>"
+        f'<span>{history}<a href="review?pair={pair_id}" data-pair-link '
+        f'title="The address of this pair, to be sent to somebody">Pair {pair_id}</a></span></div>'
     )
 
 

@@ -14,6 +14,7 @@ from streamlit.testing.v1 import AppTest
 
 from annotator.types import Criterion
 from app.bootstrap import Workspace
+from app.components.card import board_html
 from app.services import labels, reviewing
 from app.services.views import Card
 from db.models import SeenPair
@@ -190,6 +191,15 @@ def test_a_press_from_before_the_screen_changed_is_refused(app, small: Workspace
     assert reviewing.get_progress(small, person=PERSON).graded == 0
     press(screen, "3")
     assert reviewing.get_progress(small, person=PERSON).graded == 1
+
+
+def test_where_several_are_asked_the_card_links_to_no_history(app, small: Workspace) -> None:
+    """One click names who graded the pair before, and how: then the second grade is no grade of its own."""
+    card, scale = open_card(small), reviewing.get_scale(small)
+    progress = reviewing.get_progress(small, person=PERSON)
+    for wanted, phase, linked in ((1, "grade", True), (2, "grade", False), (2, "revise", True)):
+        drawn = board_html(replace(card, wanted=wanted, phase=phase), scale=scale, turn=0, progress=progress)
+        assert ("labels?pair=" in drawn) == linked, (wanted, phase)
 
 
 def test_blind_first_hides_the_proposal_then_shows_it_to_be_kept_or_revised(app, small: Workspace) -> None:
