@@ -22,6 +22,7 @@ SERVER_KEYS = (SKIP, UNDO, HELP, FLAG, LIST, SEVERAL, AROUND, PROPOSALS)
 PICKED = "several"
 """The target of a grade that is meant for all picked rows."""
 MAX_NOTE = 2000
+TOO_EARLY = "That came before the screen had changed, so it was not counted. Look, and press again."
 _MOST_PICKED = 1000
 _SCRIPTS = [Path(__file__).with_name(name) for name in ("reading.js", "keys.js")]
 _NEVER = 10**9

@@ -22,7 +22,7 @@ def take(press: keys.Press) -> None:
     late = press.turn != state.get_turn()
     state.next_turn()
     if late:
-        _refuse("That came before the screen had changed, so it was not counted. Look, and press again.")
+        _refuse(keys.TOO_EARLY)
         return
     try:
         _deal_with(press)

@@ -218,8 +218,11 @@ def _in_order() -> None:
 
 def _pressed(press: keys.Press) -> None:
     """Deal with one key press; whatever comes of it, keys count again afterwards."""
+    late = press.turn != state.get_turn()
     state.next_turn()
-    if press.key == keys.UNDO:
+    if late:
+        state.leave_notice("adjudicate", keys.TOO_EARLY, "refused")
+    elif press.key == keys.UNDO:
         _undo()
     elif press.key == keys.SKIP:
         pair_id = adjudicating.pair_of(press.card)

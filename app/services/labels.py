@@ -15,7 +15,7 @@ from app.services.refusals import refuse_revoked_person
 from app.services.views import HistoryEntry, HitView, JudgeView, LabelPage, LabelRow, PairView
 from app.services.votes import votes_of
 from db.enums import LabelSource, Outcome, ReviewAction, Split, Visibility
-from db.models import JudgeRow, Review
+from db.models import JudgeRow, PairState, Review
 from db.queries.histories import list_trained, what_done
 from db.queries.pairs import (
     PairFilter,
@@ -246,13 +246,22 @@ def pair_view(session: Session, *, pair_id: int, criterion: Criterion, whole: bo
         certified=_certified(record),
         why="" if record.decision is None else record.decision.why,
         hits=tuple(HitView(hit.system, hit.rank, hit.score) for hit in list_hits(session, pair_id)),
-        history=_history(session, pair_id=pair_id, criterion=criterion) if whole else (),
+        history=(
+            _history(session, pair_id=pair_id, criterion=criterion, named=state is None or not _waits(state))
+            if whole
+            else ()
+        ),
         curated_grade=None if state is None else state.curated_grade,
         curated_source=None if state is None else state.curated_source,
     )
 
 
-def _history(session: Session, *, pair_id: int, criterion: Criterion) -> tuple[HistoryEntry, ...]:
+def _waits(state: PairState) -> bool:
+    """Whether an adjudicator is to decide it: until then nobody is told who said what, on this screen either."""
+    return state.disputed or state.flagged
+
+
+def _history(session: Session, *, pair_id: int, criterion: Criterion, named: bool) -> tuple[HistoryEntry, ...]:
     entries = []
     for suggestion, judge in list_pair_suggestions(session, pair_id=pair_id, criterion=criterion):
         if suggestion.status is SuggestionStatus.UNREADABLE:
@@ -275,7 +284,8 @@ def _history(session: Session, *, pair_id: int, criterion: Criterion) -> tuple[H
     for review, person in reviews:
         if not review.hidden_check:  # who reads this may be served the pair as one
             about = known.get(review.revises_id or review.undoes_id or 0)
-            entries.append(HistoryEntry(review.created_at, person.name, _review_text(review, about), review.note))
+            who = person.name if named else "a reviewer"
+            entries.append(HistoryEntry(review.created_at, who, _review_text(review, about), review.note))
     for at, model, grade in list_trained(session, pair_id=pair_id, criterion=criterion):
         entries.append(HistoryEntry(at, model, f"was trained on it as {grade:g}", ""))
     return tuple(sorted(entries, key=lambda entry: entry.at))

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 import pytest
 import sqlalchemy as sa
+from streamlit.components.v2.bidi_component.main import _make_trigger_id
 from streamlit.testing.v1 import AppTest
 
 from annotator.types import Criterion
@@ -54,6 +56,46 @@ def case_on(app: AppTest) -> str:
     found = re.search(r'data-card="([^"]+)"', html_of(app))
     assert found is not None
     return found.group(1)
+
+
+def send_key(app: AppTest, key: str, *, turn: int) -> AppTest:
+    """A key that the browser sends while that turn is on screen."""
+    component = app.main.get("bidi_component")[0].proto
+    states = app._tree.get_widget_states()
+    value = {"card": case_on(app), "key": key, "turn": turn, "pressed_at": 0}
+    payload = json.dumps([{"event": "pressed", "value": value}])
+    states.widgets.add(id=_make_trigger_id(component.id, "events"), json_trigger_value=payload)
+    app = app._run(states)
+    assert not app.exception
+    return app
+
+
+def test_a_key_from_before_the_screen_changed_takes_back_no_second_decision(app, disputed: Workspace) -> None:
+    """On a slow server an impatient second `u` would undo a decision that nobody meant."""
+    screen = app("adjudicate")
+    for turn, key in enumerate(("1", "2")):
+        send_key(screen, key, turn=turn)
+    assert "Decided" in notices(screen)
+    send_key(screen, "u", turn=2)
+    assert "Taken back" in notices(screen)
+    send_key(screen, "u", turn=2)
+    assert "before the screen had changed" in notices(screen)
+    with disputed.sessions.read() as session:
+        undone = session.scalars(sa.select(Review).where(Review.action == ReviewAction.UNDO)).all()
+    assert len(undone) == 1
+
+
+def test_labels_names_nobody_either_before_it_is_decided(disputed: Workspace) -> None:
+    """The names that the case hides stand one screen further on, beside the filter for what people differ about."""
+
+    def named() -> set[str]:
+        return {entry.who for entry in labels.get_pair(disputed, pair_id=2).history}
+
+    assert named() & {"a reviewer", "Bo"} == {"a reviewer"}
+    case = adjudicating.open_case(disputed, person=PERSON, pair_id=2)
+    assert case is not None
+    adjudicating.decide(disputed, card=case.card, person=PERSON, grade=2)
+    assert "Bo" in named()
 
 
 def test_names_and_proposals_come_after_the_decision(app, disputed: Workspace) -> None:
