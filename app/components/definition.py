@@ -15,14 +15,14 @@ def edit_definition(pair: PairView) -> None:
     title = "Change what counts as relevant" if pair.definition else "Write what counts as relevant"
     with st.expander(title), st.form(f"labels.definition.{pair.query_id}", border=False):
         text = st.text_area(
-            "For this query, a passage counts as relevant when …",
+            "For this question, a passage counts as relevant when …",
             value=pair.definition or "",
             max_chars=definitions.MAX_CHARACTERS,
             height=160,
             key=f"labels.definition_text.{pair.query_id}",
         )
         st.caption(
-            "All labels of this query that an LLM gave under the older text lose acceptance and are asked again."
+            "All labels of this question that an LLM gave under the older text lose acceptance and are asked again."
         )
         sent = st.form_submit_button("Save as a new version", key="labels.definition_save")
     if not sent:

@@ -66,7 +66,7 @@ def _counts(view: DataView) -> None:
     judged = sources_text(view.n_judgements, n_uncertified=view.n_uncertified)
     others = ", ".join(f"{number:,} {name}" for name, number in view.n_queries.items() if name not in SPLITS and number)
     st.caption(
-        f"Labels: {literal(judged) or 'none yet'}." + (f" Queries of no split: {literal(others)}." if others else "")
+        f"Labels: {literal(judged) or 'none yet'}." + (f" Questions of no split: {literal(others)}." if others else "")
     )
 
 

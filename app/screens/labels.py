@@ -279,7 +279,7 @@ def _nothing(choice: LabelChoice, *, scale: ScaleView) -> None:
         st.button("Show all labels", key="labels.show_all", on_click=clear)
         return
     st.html(
-        '<div class="rl-empty"><h2>No labels yet</h2><p>Import queries and passages, then let a judge propose grades:'
+        '<div class="rl-empty"><h2>No labels yet</h2><p>Import questions and passages, then let a judge propose grades:'
         "</p></div>"
     )
     st.code("relabel pool\nrelabel label", language=None)
