@@ -80,16 +80,15 @@ def list_side_pairs(
             people_only=row.split in PEOPLE_ONLY,
             drawn=row.drawn,
             seen=row.seen,
-            held_blind=any(
-                lease.person_id == person_id and lease.visibility is Visibility.BLIND for lease in held.get(row.id, ())
-            ),
+            held_blind=_holds_blind(held.get(row.id, ()), person_id),
             own_grade=own.get(row.id),
             curated_grade=row.curated_grade,
             proposed_grade=row.grade,
             confidence=row.confidence,
             wanted=row.wanted or 1,
             flagged=bool(row.flagged),
-            done=_is_done(row.open, row.graders, drawn=row.drawn),
+            # That a hidden check was settled long ago would tell that it is one.
+            done=not _holds_blind(held.get(row.id, ()), person_id) and _is_done(row.open, row.graders, drawn=row.drawn),
             full=_others(held.get(row.id, ()), person_id) >= max(1, row.open or 1),
         )
         for row in rows
@@ -179,6 +178,10 @@ _LEASES = sa.select(Lease).where(
 
 def _others(held: Sequence[Lease], person_id: int) -> int:
     return sum(lease.person_id != person_id and lease.review_id is None and not lease.hidden_check for lease in held)
+
+
+def _holds_blind(held: Sequence[Lease], person_id: int) -> bool:
+    return any(lease.person_id == person_id and lease.visibility is Visibility.BLIND for lease in held)
 
 
 def _is_done(open_: int | None, graders: int | None, *, drawn: bool) -> bool:

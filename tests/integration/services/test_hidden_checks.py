@@ -87,3 +87,16 @@ def test_nobody_is_checked_on_what_they_graded_or_settled(desk: Workspace) -> No
     """An adjudicator is asked about their own decision and agrees."""
     work(desk, "Judy")
     assert not [review for review in reviews(desk) if review.hidden_check]
+
+
+def test_the_list_beside_a_hidden_check_tells_of_it_no_more_than_the_card(desk: Workspace) -> None:
+    """The card looks like any other, and its own line in the list says that the pair was settled long ago."""
+    states = []
+    while (card := reviewing.claim(desk, person="Ada")) is not None:
+        side = reviewing.list_query(desk, pair_id=card.pair.pair_id, person="Ada", blind=True)
+        states += [(one.state, one.own_grade, one.curated_grade) for one in side if one.current]
+        shown = reviewing.grade(desk, card=card.card, person="Ada", grade=1)
+        if shown is not None:
+            reviewing.keep(desk, card=shown.card.card, person="Ada")
+    assert [review for review in reviews(desk) if review.hidden_check]
+    assert set(states) == {("open", None, None)}
