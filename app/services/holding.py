@@ -11,6 +11,7 @@ from annotator.types import Criterion
 from app.bootstrap import Workspace
 from app.errors import Conflict
 from app.services.desk_choice import DEFAULT, DeskChoice
+from app.services.desk_turns import Taken
 from db.enums import Visibility
 from db.errors import NotFound
 from db.models import Lease
@@ -56,26 +57,28 @@ def hold(
     """A new lease of the pair, in place of what the person held; blind where the pair, the choice or `blind` says so.
 
     What is judged blind shows the proposal afterwards, except on questions that only people judge.
+
+    Raises:
+        Taken: somebody renewed their lease of the pair since it was looked at; to be tried again from the start.
     """
     chosen = (desk.blind or blind or check) and not pair.seen
     blind = pair.drawn is not None or pair.people_only or chosen
-    return leases.lease_pair(
-        session,
-        Lease(
-            pair_id=pair.pair_id,
-            criterion=criterion,
-            person_id=person_id,
-            card=new_card(),
-            visibility=Visibility.BLIND if blind or pair.suggestion_id is None else Visibility.SHOWN,
-            reveals=blind and not pair.people_only and pair.readable,
-            hidden_check=check,
-            suggestion_id=None if blind else pair.suggestion_id,
-            batch_id=None if pair.drawn is None else pair.drawn.batch_id,
-            opened_at=workspace.now(),
-        ),
-        minutes=workspace.settings.review_minutes,
-        seen=pair.seen,
+    lease = Lease(
+        pair_id=pair.pair_id,
+        criterion=criterion,
+        person_id=person_id,
+        card=new_card(),
+        visibility=Visibility.BLIND if blind or pair.suggestion_id is None else Visibility.SHOWN,
+        reveals=blind and not pair.people_only and pair.readable,
+        hidden_check=check,
+        suggestion_id=None if blind else pair.suggestion_id,
+        batch_id=None if pair.drawn is None else pair.drawn.batch_id,
+        opened_at=workspace.now(),
     )
+    others = leases.lease_pair(session, lease, minutes=workspace.settings.review_minutes, seen=pair.seen)
+    if others > pair.others:
+        raise Taken
+    return lease
 
 
 def new_card() -> str:

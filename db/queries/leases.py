@@ -77,8 +77,10 @@ def others_hold(pair_id: Any, criterion: Criterion) -> sa.Select[Lease]:
     )
 
 
-def lease_pair(session: Session, lease: Lease, *, minutes: float, seen: bool = False) -> Lease:
+def lease_pair(session: Session, lease: Lease, *, minutes: float, seen: bool = False) -> int:
     """Gives a pair to a person, in place of expired leases on it and of any other pair the person holds.
+
+    Returns how many others hold it beside them and will still grade it, also one who renewed theirs a moment ago.
 
     A lease that shows a suggestion is remembered for good: who has seen it is never asked about the pair blind; `seen`:
     that is known already.
@@ -89,14 +91,14 @@ def lease_pair(session: Session, lease: Lease, *, minutes: float, seen: bool = F
     now = lease.opened_at
     asked = {"pair": lease.pair_id, "of": lease.criterion, "now": now, "person": lease.person_id}
     session.execute(_MAKE_ROOM, asked)
-    taken = set(session.scalars(_TAKEN, {"pair": lease.pair_id, "of": lease.criterion}))
+    taken = {slot: grades for slot, grades in session.execute(_TAKEN, {"pair": lease.pair_id, "of": lease.criterion})}
     lease.slot = next((slot for slot in range(1, SLOTS + 1) if slot not in taken), SLOTS)
     lease.expires_at = now + timedelta(minutes=minutes)
     session.add(lease)
     session.flush()
     if lease.suggestion_id is not None and lease.visibility is Visibility.SHOWN and not seen:
         mark_seen(session, pair_ids=[lease.pair_id], criterion=lease.criterion, person_id=lease.person_id, now=now)
-    return lease
+    return sum(taken.values())
 
 
 _MAKE_ROOM = (
@@ -110,7 +112,9 @@ _MAKE_ROOM = (
     )
     .execution_options(synchronize_session=False)
 )
-_TAKEN = sa.select(Lease.slot).where(Lease.pair_id == sa.bindparam("pair"), Lease.criterion == sa.bindparam("of"))
+_TAKEN = sa.select(Lease.slot, sa.and_(Lease.review_id.is_(None), Lease.hidden_check.is_(False))).where(
+    Lease.pair_id == sa.bindparam("pair"), Lease.criterion == sa.bindparam("of")
+)
 
 
 def has_seen(session: Session, *, pair_id: int, criterion: Criterion, person_id: int) -> bool:
