@@ -16,7 +16,7 @@ from app.services.desk_turns import Taken
 from app.services.holding import hold
 from db.enums import QueueCause
 from db.models import Lease
-from db.queries import queue, queue_next, queue_search
+from db.queries import queue, queue_next, queue_places, queue_search
 from db.queries.desk_filters import filter_of
 from db.queries.desk_pairs import DeskPair, hold_pair
 from db.queries.hidden_checks import is_check_turn, next_check
@@ -57,11 +57,18 @@ def take_next(
             pair = _held(session, pair_id=check, criterion=criterion, person_id=person_id, now=now)
             lease = hold(workspace, session, pair, criterion=criterion, person_id=person_id, desk=desk, check=True)
             return lease, pair
-    found = _next_pair(workspace, session, person_id=person_id, criterion=criterion, desk=desk)
-    if found is None:
-        return None
-    # Looked at again now that its place is locked: what was found is as old as the beginning of the search.
-    pair = _held(session, pair_id=found, criterion=criterion, person_id=person_id, now=now)
+    while True:
+        found = _next_pair(workspace, session, person_id=person_id, criterion=criterion, desk=desk)
+        if found is None:
+            return None
+        # Looked at again now that its place is locked: what was found is as old as the beginning of the search.
+        pair = _held(session, pair_id=found, criterion=criterion, person_id=person_id, now=now)
+        if not pair.outlived:
+            break
+        if pair.settled:
+            queue_places.close_entry(session, pair_id=found, criterion=criterion)
+        else:
+            queue_places.reopen(session, pair_id=found, criterion=criterion)
     if not pair.has_room:
         raise Taken
     lease = hold(workspace, session, pair, criterion=criterion, person_id=person_id, desk=desk)
@@ -100,7 +107,7 @@ def _next_pair(
             person_id=person_id,
             now=now,
             chosen=chosen,
-            also=queue_search.holding_words(session, chosen.words, criterion=criterion),
+            also=queue_search.holding_words(session, chosen, criterion=criterion),
             drawn=drawn_too,
         )
     return found
@@ -134,6 +141,8 @@ def _next_with_words(memory: DeskMemory, session: Session, asked: _Asked) -> int
         ahead, whole = Ahead((), 0), True
     while True:
         ahead, found = _among(session, asked, ahead)
+        if found is None and len(ahead.matches) >= FAR:
+            ahead = _undone(session, asked, ahead)
         memory.remember_ahead(asked.key, ahead)
         if found is not None:
             return found
@@ -149,6 +158,22 @@ def _next_with_words(memory: DeskMemory, session: Session, asked: _Asked) -> int
             return None
         else:
             ahead, whole = Ahead((), 0), True
+
+
+def _undone(session: Session, asked: _Asked, ahead: Ahead) -> Ahead:
+    """The places ahead without those at which this person has nothing to do: they fill up behind one that others hold,
+    and are not to hide what comes after them.
+    """
+    left = set(
+        queue_next.list_undone(
+            session,
+            [match.place for match in ahead.matches],
+            criterion=asked.criterion,
+            person_id=asked.person_id,
+            chosen=asked.chosen,
+        )
+    )
+    return Ahead(tuple(match for match in ahead.matches if match.place in left), ahead.searched)
 
 
 def _among(session: Session, asked: _Asked, ahead: Ahead) -> tuple[Ahead, int | None]:

@@ -137,4 +137,4 @@ def _fits(workspace: Workspace, session: Session, lease: Lease, *, desk: DeskCho
         return False
     if not chosen.words or memory_of(workspace).was_served(lease.card, desk):
         return True
-    return queue_search.holds_words(session, chosen.words, pair_id=lease.pair_id, criterion=lease.criterion)
+    return queue_search.holds_words(session, chosen, pair_id=lease.pair_id, criterion=lease.criterion)

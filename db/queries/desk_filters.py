@@ -12,6 +12,7 @@ from db.enums import QueueCause
 from db.models import QueueEntry
 from db.queries.audits import is_drawn
 from db.queries.queue_next import PARTS, QueueFilter
+from db.queries.text_search import FIELDS, Field
 
 COLUMNS = {
     "value": "position",
@@ -38,15 +39,18 @@ class Choice(Protocol):
     def confidence_to(self) -> float | None: ...
     @property
     def text(self) -> str: ...
+    @property
+    def blind(self) -> bool: ...
 
 
 def filter_of(choice: Choice, *, criterion: Criterion) -> QueueFilter:
     """The order, the conditions and the words that a choice means.
 
-    Chosen by what was proposed, no pair comes that people judge blind: being found would tell.
+    Chosen by what was proposed, no pair comes that people judge blind: being found would tell. To who grades all blind,
+    none comes then, and no pair is found by the words of a reason.
     """
     proposed = (choice.judge_id, choice.grade, choice.confidence_from, choice.confidence_to)
-    return _filter(criterion, COLUMNS[choice.order], choice.cause, proposed, choice.text.strip())
+    return _filter(criterion, COLUMNS[choice.order], choice.cause, proposed, choice.text.strip(), choice.blind)
 
 
 @lru_cache(PARTS)
@@ -56,6 +60,7 @@ def _filter(
     cause: QueueCause | None,
     proposed: tuple[int | None, int | None, float | None, float | None],
     words: str,
+    blind: bool,
 ) -> QueueFilter:
     """Kept, so that the statements made for one choice are found again."""
     judge_id, grade, confidence_from, confidence_to = proposed
@@ -71,5 +76,6 @@ def _filter(
     if confidence_to is not None:
         conditions.append(QueueEntry.confidence <= confidence_to)
     if any(value is not None for value in proposed):
-        conditions.append(~is_drawn(QueueEntry.pair_id, criterion))
-    return QueueFilter(column, tuple(conditions), words)
+        conditions.append(sa.false() if blind else ~is_drawn(QueueEntry.pair_id, criterion))
+    fields: tuple[Field, ...] = ("query", "passage") if blind else FIELDS
+    return QueueFilter(column, tuple(conditions), words, fields)

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from annotator.types import Criterion, SuggestionStatus
-from db.enums import Split
+from db.enums import LabelSource, Split
 from db.models import (
     BatchPair,
     JudgeFirst,
@@ -36,7 +36,8 @@ from db.queries.row_locks import locks_rows
 class DeskPair:
     """One pair as it stands for one person. `entry`: its place in the served queue; `drawn`: why it is judged blind;
     `first`: it waits among those to be judged first; `suggestion_id`: what is proposed now, and `readable` whether that
-    has a grade; `seen`: this person was ever shown what was proposed; `others`: people who hold it now beside them.
+    has a grade; `seen`: this person was ever shown what was proposed; `others`: people who hold it now beside them;
+    `graders`: people whose grade stands; `settled`: it was flagged or adjudicated.
     """
 
     pair_id: int
@@ -48,6 +49,8 @@ class DeskPair:
     first: bool
     others: int
     entry: QueueEntry | None
+    graders: int
+    settled: bool
 
     @property
     def people_only(self) -> bool:
@@ -58,6 +61,15 @@ class DeskPair:
     def has_room(self) -> bool:
         """Whether fewer others hold it than people are wanted, one where the queue wants none or is not asked."""
         return self.others < (1 if self.entry is None or self.drawn is not None else max(1, self.entry.open))
+
+    @property
+    def outlived(self) -> bool:
+        """Whether its place in the queue wants more people than are left to ask: somebody answered while the queue was
+        computed, and was not seen to.
+        """
+        if self.entry is None or self.drawn is not None:
+            return False
+        return self.entry.open > (0 if self.settled else max(0, self.entry.wanted - self.graders))
 
     @property
     def spoilt(self) -> bool:
@@ -87,7 +99,7 @@ def look_at_pair(
     ).one_or_none()
     if row is None:
         return None
-    split, suggestion_id, status, seen, batch_id, certificate_id, first, others, entry = row
+    split, suggestion_id, status, seen, batch_id, certificate_id, first, others, entry, graders, settled = row
     drawn = None
     if batch_id is not None or certificate_id is not None:
         drawn = BlindPair(batch_id, None if batch_id is not None else certificate_id)
@@ -101,6 +113,8 @@ def look_at_pair(
         first=bool(first),
         others=others,
         entry=entry,
+        graders=graders or 0,
+        settled=bool(settled),
     )
 
 
@@ -125,6 +139,8 @@ def _look(criterion: Criterion) -> sa.Select[Any]:
             first.correlate(None).exists(),
             others.correlate(None).scalar_subquery(),
             QueueEntry,
+            PairState.graders,
+            sa.or_(PairState.flagged, PairState.curated_source == LabelSource.ADJUDICATED),
         )
         .select_from(Pair)
         .join(Query, Query.id == Pair.query_id)

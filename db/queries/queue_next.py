@@ -5,7 +5,7 @@ Statements are made once for each part of the queue that is asked for: making on
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache, lru_cache
@@ -22,6 +22,7 @@ from db.queries.queue import before_queue, open_entries
 from db.queries.queue_places import active_version
 from db.queries.row_locks import locks_rows
 from db.queries.standing import GRADING
+from db.queries.text_search import FIELDS, Field
 
 PARTS = 256
 """Parts of the queue whose statements are kept; those asked for longest ago are made again."""
@@ -30,12 +31,14 @@ PARTS = 256
 @dataclass(frozen=True, eq=False, slots=True)
 class QueueFilter:
     """The order of the queue, by the column of `QueueEntry` that says it, conditions on its rows, and words that the
-    pair must hold, which `queue_search` looks for. Statements are kept by the very filter they were made for.
+    pair must hold in one of the `fields`, which `queue_search` looks for. Statements are kept by the very filter they
+    were made for.
     """
 
     column: str = "position"
     conditions: Sequence[sa.ColumnElement[bool]] = ()
     words: str = ""
+    fields: Collection[Field] = FIELDS
 
     @property
     def place(self) -> Any:
@@ -125,6 +128,20 @@ def next_among(
     return _next(session, _among_statements(criterion, chosen), {**asked, "start": 0, "places": list(places)})
 
 
+def list_undone(
+    session: Session, places: Sequence[int], *, criterion: Criterion, person_id: int, chosen: QueueFilter
+) -> list[int]:
+    """Those of the places at which this person has something to do, whoever holds them."""
+    asked: dict[str, object] = {"version": active_version(session, criterion), "person": person_id}
+    return list(session.scalars(_undone_statement(criterion, chosen), {**asked, "start": 0, "places": list(places)}))
+
+
+@lru_cache(PARTS)
+def _undone_statement(criterion: Criterion, chosen: QueueFilter) -> sa.Select[int]:
+    among = chosen.place.in_(sa.bindparam("places", expanding=True))
+    return _undone_entries(criterion, chosen, among).with_only_columns(chosen.place)
+
+
 def _next(session: Session, statements: _Statements, asked: dict[str, object]) -> tuple[int | None, Found | None]:
     row = session.execute(statements.undone, asked).first()
     if row is None:
@@ -153,15 +170,18 @@ class _Statements:
 
 def _statements(criterion: Criterion, chosen: QueueFilter, *also: sa.ColumnElement[bool]) -> _Statements:
     place, room = chosen.place, _has_room(criterion)
-    done = _did(QueueEntry.pair_id, criterion, (*GRADING, ReviewAction.SKIP, ReviewAction.FLAG))
-    undone = open_entries(criterion).where(~done, place > sa.bindparam("start"), *chosen.conditions, *also)
-    undone = undone.order_by(place).limit(1)
+    undone = _undone_entries(criterion, chosen, *also).order_by(place).limit(1)
     free = undone.where(room).with_only_columns(QueueEntry.pair_id, place)
     return _Statements(
         undone.with_only_columns(QueueEntry.pair_id, place, room),
         free.with_for_update(skip_locked=True, of=QueueEntry),
         free.with_for_update(of=QueueEntry),
     )
+
+
+def _undone_entries(criterion: Criterion, chosen: QueueFilter, *also: sa.ColumnElement[bool]) -> sa.Select[QueueEntry]:
+    done = _did(QueueEntry.pair_id, criterion, (*GRADING, ReviewAction.SKIP, ReviewAction.FLAG))
+    return open_entries(criterion).where(~done, chosen.place > sa.bindparam("start"), *chosen.conditions, *also)
 
 
 @lru_cache(PARTS)

@@ -41,24 +41,26 @@ def list_matches(
 ) -> list[Match]:
     """The next places behind `after` whose pairs want somebody and hold the words of `chosen`, in its order.
 
-    Reasons of pairs that people judge blind are not searched.
+    Reasons of pairs that people judge blind are not searched, nor any where `chosen` says so.
     """
     terms = terms_of(chosen.words)
     if not terms:
         return []
     told = _question_or_passage(session, terms)
+    reasons = "reason" in chosen.fields
+    said = sa.case((told, None), else_=PairState.suggestion_id) if reasons else sa.null()
     found = (
         open_entries(criterion)
         .join(Pair, Pair.id == QueueEntry.pair_id)
         .outerjoin(PairState, sa.and_(PairState.pair_id == QueueEntry.pair_id, PairState.criterion == criterion))
         .where(*chosen.conditions)
-        .with_only_columns(chosen.place, sa.case((told, None), else_=PairState.suggestion_id))
+        .with_only_columns(chosen.place, said)
         .limit(most)
     )
     if _are_rare(session, terms):
         # A sum is in no index: the order is made of what was found, and not the queue walked in it.
         place = chosen.place + sa.literal_column("0")
-        held = QueueEntry.pair_id.in_(matching_pairs(session, chosen.words, criterion=criterion))
+        held = QueueEntry.pair_id.in_(_matching(session, chosen, criterion=criterion))
         found = found.where(held, place > after).order_by(place)
     else:
         reason = sa.and_(
@@ -70,7 +72,7 @@ def list_matches(
                 .correlate(PairState)
             ),
         )
-        found = found.where(sa.or_(told, reason), chosen.place > after).order_by(chosen.place)
+        found = found.where(sa.or_(told, reason) if reasons else told, chosen.place > after).order_by(chosen.place)
     rows = session.execute(found, {"version": active_version(session, criterion)})
     return [Match(place, said) for place, said in rows]
 
@@ -99,16 +101,21 @@ def may_be_read(session: Session, *, suggestion_id: int, criterion: Criterion) -
     return session.scalar(wanted) is not None
 
 
-def holding_words(session: Session, text: str, *, criterion: Criterion) -> tuple[sa.ColumnElement[bool], ...]:
+def holding_words(session: Session, chosen: QueueFilter, *, criterion: Criterion) -> tuple[sa.ColumnElement[bool], ...]:
     """That the pairs of rows of the queue hold the words, as conditions for a few rows; none where there are none."""
-    if not text:
+    if not chosen.words:
         return ()
-    return (QueueEntry.pair_id.in_(matching_pairs(session, text, criterion=criterion)),)
+    return (QueueEntry.pair_id.in_(_matching(session, chosen, criterion=criterion)),)
 
 
-def holds_words(session: Session, text: str, *, pair_id: int, criterion: Criterion) -> bool:
+def _matching(session: Session, chosen: QueueFilter, *, criterion: Criterion) -> sa.Select[int]:
+    return matching_pairs(session, chosen.words, criterion=criterion, within=chosen.fields)
+
+
+def holds_words(session: Session, chosen: QueueFilter, *, pair_id: int, criterion: Criterion) -> bool:
     """Whether one pair holds the words, as `list_matches` finds it."""
     wanted = sa.select(Pair.id).where(
-        Pair.id == pair_id, pair_holds(session, text, pair_id=Pair.id.expression, criterion=criterion)
+        Pair.id == pair_id,
+        pair_holds(session, chosen.words, pair_id=Pair.id.expression, criterion=criterion, within=chosen.fields),
     )
     return session.scalar(wanted) is not None

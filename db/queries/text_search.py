@@ -171,13 +171,18 @@ def is_readable(said: type[Suggestion], *, criterion: Criterion) -> sa.ColumnEle
 
 
 def pair_holds(
-    session: Session, text: str, *, pair_id: sa.ColumnElement[int], criterion: Criterion
+    session: Session,
+    text: str,
+    *,
+    pair_id: sa.ColumnElement[int],
+    criterion: Criterion,
+    within: Collection[Field] = FIELDS,
 ) -> sa.ColumnElement[bool]:
     """The same condition for a single pair."""
     terms = terms_of(text)
     if not terms or session.get_bind().dialect.name != "sqlite":
-        return pair_id.in_(matching_pairs(session, text, criterion=criterion))
-    return _asked(terms, pair_id=pair_id, criterion=criterion, within=FIELDS)
+        return pair_id.in_(matching_pairs(session, text, criterion=criterion, within=within))
+    return _asked(terms, pair_id=pair_id, criterion=criterion, within=within)
 
 
 def _asked(

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from annotator.types import ConfidenceKind, Criterion
 from app.bootstrap import Workspace
-from app.services import reviewing
+from app.services import next_cards, reviewing
 from app.services.desk_choice import ORDERS, DeskChoice, Order
 from app.services.desk_memory import memory_of
 from builders import TOPICS, queued
@@ -165,3 +165,40 @@ def test_the_card_that_words_found_is_shown_again_and_not_under_other_words(work
     other = claim(workspace, desk=DeskChoice(text="derailleur"))
     assert other.card != card.card
     assert "derailleur" in other.pair.passage_text
+
+
+@pytest.mark.parametrize("words", RARE)
+def test_a_person_who_grades_blind_is_found_no_pair_by_a_reason(
+    any_workspace: Workspace, monkeypatch: pytest.MonkeyPatch, words: str
+) -> None:
+    """Whoever looks for a word of the judge's and grades blind knows what was proposed before they grade."""
+    monkeypatch.setattr(queue_search, "RARE", RARE[words])
+    queued(any_workspace, topics=TOPICS[:2])
+    seen = DeskChoice(text="scripted")  # every reason has it, no question and no passage
+    card = claim(any_workspace, desk=seen)
+    assert reviewing.claim(any_workspace, person="Ada", desk=DeskChoice(text="scripted", blind=True)) is None
+    again = claim(any_workspace, desk=seen)
+    reviewing.skip(any_workspace, card=again.card, person="Ada")
+    assert again.pair.pair_id == card.pair.pair_id
+    assert reviewing.claim(any_workspace, person="Ada", desk=DeskChoice(text="scripted", blind=True)) is None, "skipped"
+    desk = DeskChoice(text="sourdough", blind=True)
+    told = expected(any_workspace, desk)
+    assert len(told) > 2
+    blind = claim(any_workspace, "Bob", desk=desk)
+    assert blind.pair.pair_id in told
+    assert blind.pair.concealed
+
+
+def test_what_others_hold_far_ahead_hides_nothing_behind_it(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody did hundreds of pairs behind one that others keep open, and is told that nothing is left."""
+    monkeypatch.setattr(queue_search, "SOME", 2)
+    monkeypatch.setattr(next_cards, "FAR", 4)
+    workspace = wanting(workspace, 2, topics=TOPICS[:4])
+    desk = DeskChoice(text="the")
+    wanted = expected(workspace, desk)
+    assert len(wanted) > 8
+    for name in ("Bob", "Cleo"):
+        assert claim(workspace, name, desk=desk).pair.pair_id == wanted[0]
+    assert served(workspace, desk) == wanted[1:]
