@@ -80,7 +80,14 @@ def press_from(value: object) -> Press | None:
         return None
     if len(pairs) > _MOST_PICKED or not all(isinstance(pair, int) for pair in pairs):
         return None
-    return Press(card=card, key=key, pressed_at=float(at), turn=turn, note=note.strip()[:MAX_NOTE], pairs=tuple(pairs))
+    return Press(
+        card=card,
+        key=key,
+        pressed_at=float(at),
+        turn=turn,
+        note=note.replace("\0", "").strip()[:MAX_NOTE],
+        pairs=tuple(pairs),
+    )
 
 
 def listen(

@@ -8,6 +8,7 @@ from annotator.types import Criterion
 from app import state
 from app.components.text import escaped
 from app.services import criteria, reviewing
+from app.services.names import clean_name
 
 _WIDGET = "main.person"
 _CRITERION = "main.criterion"
@@ -60,6 +61,6 @@ def _criterion_chosen() -> None:
 
 
 def _chosen() -> None:
-    name = " ".join(str(state.value_of(_WIDGET) or "").split())[: state.MAX_NAME]
+    name = clean_name(str(state.value_of(_WIDGET) or ""))
     if name:
         state.choose_person(reviewing.ensure_person(state.get_workspace(), name=name))

@@ -90,7 +90,7 @@ def from_filters(filters: Mapping[str, object]) -> LabelChoice:
         split=next((known for known in Split if known == split), None),
         disputed=_yes_or_no(filters.get("disputed")) is True,
         flagged=_yes_or_no(filters.get("flagged")) is True,
-        text=" ".join(text.split())[:MAX_TEXT] if isinstance(text, str) else "",
+        text=" ".join(text.replace("\0", " ").split())[:MAX_TEXT] if isinstance(text, str) else "",
     )
 
 

@@ -20,6 +20,7 @@ from app.services.desk_views import (
     Revealed,
     SidePair,
 )
+from app.services.names import MAX_NAME, clean_name
 from app.services.neighbours import neighbours
 from app.services.serving import claim, renew
 from app.services.side_list import grade_in_place, grade_many, list_query
@@ -76,8 +77,11 @@ def ensure_person(workspace: Workspace, *, name: str) -> str:
     Raises:
         InputInvalid: the name is empty or longer than 200 characters.
     """
-    cleaned = " ".join(name.split())
-    if not 1 <= len(cleaned) <= 200:
-        raise InputInvalid("a name needs 1 to 200 characters")
+    cleaned = clean_name(name)
+    if not cleaned or len(name) > MAX_NAME:
+        raise InputInvalid(
+            f"a name needs 1 to {MAX_NAME} characters",
+            user_message=f"Choose a name of 1 to {MAX_NAME} characters under “You are”.",
+        )
     with workspace.sessions.begin() as session:
         return person_named(session, cleaned, now=workspace.now()).name

@@ -71,7 +71,6 @@ from app.state.results import (
 )
 from app.state.session_keys import EXPORT, WANTED_PAIR
 from app.state.who import (
-    MAX_NAME,
     choose_criterion,
     choose_person,
     get_criterion,
@@ -94,7 +93,6 @@ from app.state.widgets import (
 
 __all__ = [
     "EXPORT",
-    "MAX_NAME",
     "SCREENS",
     "WANTED_PAIR",
     "Notice",

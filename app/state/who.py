@@ -11,9 +11,8 @@ import streamlit as st
 from annotator.types import Criterion
 from app.bootstrap import Workspace, open_workspace
 from app.config import find_workspace
+from app.services.names import clean_name
 from app.state import session_keys
-
-MAX_NAME = 200
 
 
 @st.cache_resource(show_spinner="Opening the workspace", on_release=lambda workspace: workspace.close())
@@ -59,8 +58,7 @@ def get_person() -> str:
     chosen = st.session_state.get(session_keys.PERSON)
     if isinstance(chosen, str) and chosen:
         return chosen
-    named = " ".join(st.query_params.get("person", "").split())[:MAX_NAME]
-    return named or get_workspace().settings.person
+    return clean_name(st.query_params.get("person", "")) or get_workspace().settings.person
 
 
 def choose_person(name: str) -> None:
