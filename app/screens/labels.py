@@ -55,6 +55,10 @@ def draw() -> None:
     if not page.rows and (_from("after") or _from("before")):
         _first_page()  # what stood here is gone
         st.rerun()
+    linked = state.get_linked_pair()
+    if not page.rows and linked is not None:  # a link leads to its pair, whatever the list is narrowed to
+        _open(linked, scale=scale)
+        return
     if not page.rows:
         _nothing(choice, scale=scale)
         return
@@ -69,7 +73,7 @@ def draw() -> None:
     with left:
         _table(page, scale=scale, narrow=True)
     with right:
-        _detail(labels.get_pair(workspace, pair_id=chosen, criterion=state.get_criterion()), scale=scale)
+        _open(chosen, scale=scale)
 
 
 def _first_page() -> None:
@@ -162,6 +166,17 @@ def _proposed(row: LabelRow, *, scale: ScaleView) -> str:
     if row.status is None:
         return "hidden: judged blind"
     return grade_text(row.grade, scale) if row.status.value == "ok" else "unreadable reply"
+
+
+def _open(pair_id: int, *, scale: ScaleView) -> None:
+    """The pair, or why it cannot be shown and the way back."""
+    pair = None
+    with told():
+        pair = labels.get_pair(state.get_workspace(), pair_id=pair_id, criterion=state.get_criterion())
+    if pair is None:
+        st.button("Back to the list", key="labels.close", on_click=state.close_linked_pair)
+        return
+    _detail(pair, scale=scale)
 
 
 def _detail(pair: PairView, *, scale: ScaleView) -> None:

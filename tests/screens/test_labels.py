@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from annotator.types import Criterion
 from app.bootstrap import Workspace
-from app.services import labels, saved_views
+from app.services import labels, reviewing, saved_views
 from app.services.label_choice import LabelChoice, from_filters, to_address, to_filters
+from app.services.names import clean_name
 from db.enums import LabelSource, Outcome, Split
 
 
@@ -146,6 +147,35 @@ def test_overturning_without_a_grade_changes_nothing(app, small: Workspace) -> N
     next(button for button in screen.button if button.label == "Overturn").click().run()
     assert screen.warning
     assert labels.get_pair(small, pair_id=pair_id, criterion=Criterion.RELEVANCE).curated_grade == 3
+
+
+def test_a_link_is_followed_whatever_the_list_is_narrowed_to(app, small: Workspace) -> None:
+    """A link that shows an empty list reads as a pair that is gone; one to a pair that is gone is a dead end."""
+    screen = app("labels")
+    screen.query_params["text"] = "nothing has these words"
+    screen.query_params["pair"] = str(accepted_pair(small))
+    screen.run()
+    assert "heapq.merge" in html_of(screen)
+    screen.query_params["text"] = "merge"
+    screen.query_params["pair"] = "999999"
+    screen.run()
+    assert "not in the workspace" in screen.error[0].value
+    screen.button(key="labels.close").click().run()
+    assert not screen.error
+    assert "pair" not in screen.query_params
+
+
+def test_a_name_or_search_of_an_address_has_no_unseen_signs(app, small: Workspace) -> None:
+    """A zero byte in a link ends in a database error, and a turned direction makes two names look alike."""
+    screen = app("labels")
+    screen.query_params["text"] = "merge\0"
+    screen.run()
+    assert not screen.exception
+    assert screen.text_input(key="labels.filter.text").value == "merge"
+    assert clean_name("\0\u202eBo\u2069\n Reed") == "Bo Reed"
+    assert clean_name("\0 \u202e") == ""
+    assert clean_name("می\u200cنا") == "می\u200cنا"
+    assert reviewing.ensure_person(small, name="Bo\u202e") == "Bo"
 
 
 def test_without_labels_the_screen_says_how_to_get_some(app, empty: Workspace) -> None:
