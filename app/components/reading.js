@@ -9,6 +9,7 @@ const NOTES = 20; // cards whose unsent notes are remembered
 const ROWS_WITHIN = 4000; // ms in which the row under the cursor is waited for before keys go to the card
 
 const OFFLINE = "No connection. What you graded is saved; keys count again as soon as the connection is back.";
+const NOTE = "Note to this pair";
 const UNSURE = " The last key may not have arrived: then its card is there again.";
 
 // `cursor` is the row the keys go to, `leaving` the one that was just graded; both by their `data-target`.
@@ -53,7 +54,7 @@ function openNote() {
   if (!noting || input === null || input.dataset.note !== noting.card || document.activeElement === input) return;
   input.dataset.flags = noting.flags ? "yes" : "no";
   input.placeholder = noting.flags ? input.dataset.askFlag : input.dataset.askNote;
-  input.setAttribute("aria-label", noting.flags ? "What is wrong with this pair? Enter flags it" : "Note to this pair");
+  input.setAttribute("aria-label", noting.flags ? `Flag: ${input.placeholder}` : NOTE);
   input.focus();
 }
 
@@ -67,8 +68,13 @@ function typeAhead(desk, key) {
   if (key.length === 1) kept().notes.set(desk.card, (kept().notes.get(desk.card) ?? "") + key);
 }
 
+// A flag that was begun and left is none: what is typed into the field afterwards is a note again.
 function leaveNote(input) {
-  if (input.isConnected && document.activeElement !== input) kept().noting = null;
+  if (!input.isConnected || document.activeElement === input) return;
+  kept().noting = null;
+  input.dataset.flags = "no";
+  input.placeholder = input.dataset.atRest;
+  input.setAttribute("aria-label", NOTE);
 }
 
 function isConnected() {
@@ -247,6 +253,7 @@ function keepNote() {
   const input = document.querySelector("[data-note]");
   if (input === null || input.dataset.kept === "yes") return;
   input.dataset.kept = "yes";
+  input.dataset.atRest = input.placeholder;
   const card = input.dataset.note;
   const memory = kept();
   input.value = memory.notes.get(card) ?? "";

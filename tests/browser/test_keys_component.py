@@ -175,6 +175,19 @@ def test_a_flag_needs_a_note_and_a_note_types_no_grade(page) -> None:
     assert log_of(page) == ["graded card-0 flag: see page 3, u?"]
 
 
+def test_a_flag_that_was_begun_and_left_is_no_flag(page) -> None:
+    """Who clicks into the field later writes a note, and its Enter took the pair from everybody."""
+    page.keyboard.press("f")
+    page.keyboard.press("Escape")
+    page.wait_for_timeout(100)
+    page.locator("[data-note]").click()
+    page.keyboard.type("only a note")
+    page.keyboard.press("Enter")
+    assert log_of(page, at_least=0) == []
+    page.keyboard.press("1")
+    assert log_of(page) == ["graded card-0 1"]
+
+
 def test_a_note_outlives_a_press_that_leaves_the_card(page) -> None:
     """Words that are gone after an undo are not typed twice."""
     page.keyboard.press("n")
