@@ -6,6 +6,8 @@ import html
 import re
 
 _MINUS = re.compile(r"(?<![\w-])-(?=\d)")
+_ADDRESS = re.compile(r"(https?:(?=//)|www(?=\.))", re.IGNORECASE)
+"""Where an address begins: it becomes a link even where every sign is escaped, unless it is parted by a joiner."""
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]()#+\-.!|<>~$:&^=\"'])")
 
 
@@ -16,7 +18,8 @@ def escaped(text: str) -> str:
 
 def literal(text: str) -> str:
     """The text as Markdown that shows it and nothing else: no links, pictures, formulas or colours."""
-    return _MARKDOWN.sub(r"\\\1", " ".join(text.split()))
+    line = _ADDRESS.sub("\\1\u2060", " ".join(text.split()))
+    return _MARKDOWN.sub(r"\\\1", line)
 
 
 def shortened(text: str, limit: int) -> str:
