@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from annotator.types import Criterion
@@ -9,7 +11,9 @@ from app.bootstrap import Workspace
 from app.services import labels, reviewing
 from builders import queued
 from db.enums import ReviewAction, Visibility
-from db.queries.hidden_checks import is_check_turn
+from db.queries import hidden_checks
+from db.queries.hidden_checks import is_check_turn, next_check
+from db.queries.people import person_named
 from desks import FEW, adjudicated, claim, reviews, state_of, with_settings
 
 
@@ -100,3 +104,22 @@ def test_the_list_beside_a_hidden_check_tells_of_it_no_more_than_the_card(desk: 
             reviewing.keep(desk, card=shown.card.card, person="Ada")
     assert [review for review in reviews(desk) if review.hidden_check]
     assert set(states) == {("open", None, None)}
+
+
+def test_checks_are_looked_for_among_few_of_many_settled_pairs(
+    any_workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A year's settled pairs are all read for one card; or some of them are never served, or to who knows them."""
+    monkeypatch.setattr(hidden_checks, "LOOKED", 2)
+    workspace = with_settings(queued(any_workspace, topics=FEW), check_share=0.0)
+    settled = [pair.pair_id for pair in reviewing.list_waiting(workspace)[:5]]
+    for pair_id in settled:
+        adjudicated(workspace, pair_id, grade=3)
+    seen = claim(workspace, pair_id=settled[0]).pair.pair_id
+    held = claim(workspace, "Grace", pair_id=settled[3]).pair.pair_id
+    with workspace.sessions.read() as session:
+        ada, judy = (person_named(session, name, now=workspace.now()).id for name in ("Ada", "Judy"))
+        asked: dict[str, Any] = {"criterion": Criterion.RELEVANCE, "now": workspace.now()}
+        found = {next_check(session, person_id=ada, last_review=turn, **asked) for turn in range(60)}
+        assert found - {None} == set(settled) - {seen, held}
+        assert {next_check(session, person_id=judy, last_review=turn, **asked) for turn in range(20)} == {None}
