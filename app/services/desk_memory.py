@@ -48,12 +48,14 @@ class Ahead:
 @dataclass(slots=True)
 class DeskMemory:
     """Of one workspace. `starts`: how far into an order one person's own work reaches without a gap; `aheads`: where
-    the words they look for are found next; `served`: under which choice a card was served; `numbers`: counts and when
-    they were taken, in the seconds of `time.monotonic`; `done`: people's work by person and criterion.
+    the words they look for are found next; `nothing`: when one person found nothing to do in a part of the queue;
+    `served`: under which choice a card was served; `numbers`: counts and when they were taken, in the seconds of
+    `time.monotonic`; `done`: people's work by person and criterion.
     """
 
     starts: dict[Hashable, int] = field(default_factory=dict)
     aheads: dict[Hashable, Ahead] = field(default_factory=dict)
+    nothing: dict[Hashable, float] = field(default_factory=dict)
     served: dict[str, Hashable] = field(default_factory=dict)
     numbers: dict[Hashable, tuple[float, int]] = field(default_factory=dict)
     done: dict[Hashable, Done] = field(default_factory=dict)
@@ -71,6 +73,20 @@ class DeskMemory:
         with self.lock:
             self.starts.clear()
             self.aheads.clear()
+            self.nothing.clear()
+
+    def remember_nothing(self, key: Hashable) -> None:
+        """Keeps that one person has nothing to do in a part of the queue and version."""
+        with self.lock:
+            if len(self.nothing) >= MOST:
+                self.nothing.clear()
+            self.nothing[key] = time.monotonic()
+
+    def has_nothing(self, key: Hashable, *, younger_than: float) -> bool:
+        """Whether that was found out not more than so many seconds ago."""
+        with self.lock:
+            at = self.nothing.get(key, float("-inf"))
+        return time.monotonic() - at < younger_than
 
     def ahead(self, key: Hashable) -> Ahead | None:
         """What was found ahead of one person in one part of the queue and version; None when nothing was looked for."""

@@ -16,13 +16,17 @@ from app.services.desk_turns import Taken
 from app.services.holding import hold
 from db.enums import QueueCause
 from db.models import Lease
-from db.queries import queue, queue_next, queue_places, queue_search
+from db.queries import queue, queue_building, queue_next, queue_places, queue_search
 from db.queries.desk_filters import filter_of
 from db.queries.desk_pairs import DeskPair, hold_pair
 from db.queries.hidden_checks import is_check_turn, next_check
 from db.queries.row_locks import locks_rows
 from db.queries.turns import Turn
 
+NOTHING_S = 30.0
+"""Seconds for which a part of a long queue in which somebody found nothing to do is not looked through again for them:
+what comes back there from others waits so long. Our choice: a look takes a tenth of a second, in which nobody writes.
+"""
 FAR = 512
 """Places with the words that are looked through at once where others hold all before; then nothing is found."""
 
@@ -98,8 +102,7 @@ def _next_pair(
     if found is None:
         key = (person_id, criterion, queue.active_version(session, criterion), desk)
         asked = _Asked(person_id, criterion, now, desk, chosen, key)
-        search = _next_with_words if chosen.words else _next_queued
-        found = search(memory_of(workspace), session, asked)
+        found = _next_of_queue(memory_of(workspace), session, asked)
     if found is None:
         found = queue_next.next_skipped(
             session,
@@ -113,12 +116,25 @@ def _next_pair(
     return found
 
 
-def _next_queued(memory: DeskMemory, session: Session, asked: _Asked) -> int | None:
-    """The next of the queue. Where many people are wanted for a pair, what one did alone stays there for the others:
-    how far that reaches from the first row on is remembered, and only looked through again when nothing else is left.
+def _next_of_queue(memory: DeskMemory, session: Session, asked: _Asked) -> int | None:
+    """The next of the queue, which is long to look through for somebody who has nothing to do there."""
+    if memory.has_nothing(asked.key, younger_than=NOTHING_S):
+        return None
+    search = _next_with_words if asked.chosen.words else _next_queued
+    todo, found = search(memory, session, asked)
+    if not todo and queue_building.is_long(session, asked.criterion):
+        memory.remember_nothing(asked.key)
+    return found
+
+
+def _next_queued(memory: DeskMemory, session: Session, asked: _Asked) -> tuple[bool, int | None]:
+    """Whether this person has something to do, even if others hold it, and the next of the queue.
+
+    Where many people are wanted for a pair, what one did alone stays there for the others: how far that reaches from
+    the first row on is remembered, and only looked through again when nothing else is left.
     """
     for start in sorted({memory.starts.get(asked.key, 0), 0}, reverse=True):
-        start, found = queue_next.next_queued(
+        first, found = queue_next.next_queued(
             session,
             criterion=asked.criterion,
             person_id=asked.person_id,
@@ -126,15 +142,15 @@ def _next_queued(memory: DeskMemory, session: Session, asked: _Asked) -> int | N
             chosen=asked.chosen,
             start=start,
         )
-        memory.remember_start(asked.key, start)
+        memory.remember_start(asked.key, start if first is None else first - 1)
         if found is not None:
-            return found
-    return None
+            return True, found
+    return first is not None, None
 
 
-def _next_with_words(memory: DeskMemory, session: Session, asked: _Asked) -> int | None:
-    """The next of the queue that holds the words. Which places come next is remembered, some at a time; when they are
-    used up, the search goes on behind them, and once more from the first row on when nothing else is left.
+def _next_with_words(memory: DeskMemory, session: Session, asked: _Asked) -> tuple[bool, int | None]:
+    """The same of what holds the words. Which places come next is remembered, some at a time; when they are used up,
+    the search goes on behind them, and once more from the first row on when nothing else is left.
     """
     ahead, whole, most = memory.ahead(asked.key), False, queue_search.SOME
     if ahead is None:
@@ -145,7 +161,7 @@ def _next_with_words(memory: DeskMemory, session: Session, asked: _Asked) -> int
             ahead = _undone(session, asked, ahead)
         memory.remember_ahead(asked.key, ahead)
         if found is not None:
-            return found
+            return True, found
         more: list[queue_search.Match] = []
         if ahead.searched is not None and len(ahead.matches) < FAR:
             more = queue_search.list_matches(
@@ -155,7 +171,7 @@ def _next_with_words(memory: DeskMemory, session: Session, asked: _Asked) -> int
             ahead = Ahead((*ahead.matches, *more), more[-1].place if len(more) == most else None)
             most = min(2 * most, FAR)
         elif whole:
-            return None
+            return bool(ahead.matches), None
         else:
             ahead, whole = Ahead((), 0), True
 

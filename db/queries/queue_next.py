@@ -104,14 +104,15 @@ def _drawn_held(criterion: Criterion) -> tuple[sa.Select[int], ...]:
 
 def next_queued(
     session: Session, *, criterion: Criterion, person_id: int, now: datetime, chosen: QueueFilter, start: int = 0
-) -> tuple[int, int | None]:
+) -> tuple[int | None, int | None]:
     """The first pair of the queue that has room for one more and that this person neither graded nor skipped.
 
-    Looked for after `start` in the chosen order; returned is also after which place this person has something to do.
+    Looked for after `start` in the chosen order; returned before it is the first place at which this person has
+    something to do, None where there is none.
     """
     asked: dict[str, object] = {"version": active_version(session, criterion), "person": person_id, "now": now}
     first, found = _next(session, _queued_statements(criterion, chosen), {**asked, "start": start})
-    return start if first is None else first - 1, None if found is None else found.pair_id
+    return first, None if found is None else found.pair_id
 
 
 def next_among(

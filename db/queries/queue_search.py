@@ -60,7 +60,7 @@ def list_matches(
     if _are_rare(session, terms):
         # A sum is in no index: the order is made of what was found, and not the queue walked in it.
         place = chosen.place + sa.literal_column("0")
-        held = QueueEntry.pair_id.in_(_matching(session, chosen, criterion=criterion))
+        held = QueueEntry.pair_id.in_(matching_pairs(session, chosen.words, criterion=criterion, within=chosen.fields))
         found = found.where(held, place > after).order_by(place)
     else:
         reason = sa.and_(
@@ -102,14 +102,14 @@ def may_be_read(session: Session, *, suggestion_id: int, criterion: Criterion) -
 
 
 def holding_words(session: Session, chosen: QueueFilter, *, criterion: Criterion) -> tuple[sa.ColumnElement[bool], ...]:
-    """That the pairs of rows of the queue hold the words, as conditions for a few rows; none where there are none."""
+    """That the pairs of rows of the queue hold the words, as conditions for a few rows; none where there are none.
+
+    Each of the rows is asked: for frequent words, all pairs that hold them took seconds to list.
+    """
     if not chosen.words:
         return ()
-    return (QueueEntry.pair_id.in_(_matching(session, chosen, criterion=criterion)),)
-
-
-def _matching(session: Session, chosen: QueueFilter, *, criterion: Criterion) -> sa.Select[int]:
-    return matching_pairs(session, chosen.words, criterion=criterion, within=chosen.fields)
+    pair_id = QueueEntry.pair_id.expression
+    return (pair_holds(session, chosen.words, pair_id=pair_id, criterion=criterion, within=chosen.fields),)
 
 
 def holds_words(session: Session, chosen: QueueFilter, *, pair_id: int, criterion: Criterion) -> bool:

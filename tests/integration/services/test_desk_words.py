@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
@@ -16,7 +16,7 @@ from app.services.desk_choice import ORDERS, DeskChoice, Order
 from app.services.desk_memory import memory_of
 from builders import TOPICS, queued
 from db.models import Batch, BatchPair, Calibrator, Lease, QueueEntry, Suggestion
-from db.queries import queue_search
+from db.queries import queue_building, queue_next, queue_search
 from db.queries.desk_filters import COLUMNS
 from db.queries.queue_places import active_version
 from db.queries.text_search import matching_pairs
@@ -45,6 +45,16 @@ def served(workspace: Workspace, desk: DeskChoice, *, person: str = "Ada") -> li
         found.append(card.pair.pair_id)
         reviewing.grade(workspace, card=card.card, person=person, grade=1)
     return found
+
+
+def counted(search: Callable[..., Any], calls: list[str]) -> Callable[..., Any]:
+    """The same search, which notes each call."""
+
+    def noted(*args: Any, **asked: Any) -> Any:
+        calls.append(search.__name__)
+        return search(*args, **asked)
+
+    return noted
 
 
 def draw(workspace: Workspace, pair_ids: list[int]) -> None:
@@ -202,3 +212,51 @@ def test_what_others_hold_far_ahead_hides_nothing_behind_it(
     for name in ("Bob", "Cleo"):
         assert claim(workspace, name, desk=desk).pair.pair_id == wanted[0]
     assert served(workspace, desk) == wanted[1:]
+
+
+@pytest.mark.parametrize("text", ["", "the"])
+def test_a_long_queue_without_anything_to_do_is_looked_through_once(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    """Every look of somebody who is done walks through the whole queue, and nobody grades meanwhile; or what they took
+    back, or what others let go, is not found any more.
+    """
+    monkeypatch.setattr(queue_building, "IN_PLACE", 0)
+    queued(workspace, topics=TOPICS[:2])
+    desk = DeskChoice(order="query", text=text)
+    held = claim(workspace, "Bob", desk=desk)
+    first = served(workspace, desk)
+    assert first
+    assert held.pair.pair_id not in first
+    looked: list[str] = []
+    for module, name in ((queue_next, "next_queued"), (queue_search, "list_matches")):
+        monkeypatch.setattr(module, name, counted(getattr(module, name), looked))
+    reviewing.skip(workspace, card=held.card, person="Bob")
+    assert served(workspace, desk) == [held.pair.pair_id], "Bob let it go, and Ada had it still to do"
+    looked.clear()
+    assert reviewing.claim(workspace, person="Ada", desk=desk) is None
+    assert not looked
+    assert reviewing.undo(workspace, person="Ada") is not None
+    assert served(workspace, desk) == [held.pair.pair_id]
+    monkeypatch.setattr(next_cards, "NOTHING_S", 0.0)
+    looked.clear()
+    assert reviewing.claim(workspace, person="Ada", desk=desk) is None
+    assert looked, "looked through again after a while"
+
+
+@pytest.mark.parametrize("words", RARE)
+def test_what_was_skipped_comes_back_by_its_words_alone(
+    any_workspace: Workspace, monkeypatch: pytest.MonkeyPatch, words: str
+) -> None:
+    """What one skipped comes back without the words that are looked for, or never."""
+    monkeypatch.setattr(queue_search, "RARE", RARE[words])
+    queued(any_workspace, topics=TOPICS[:2])
+    for text in ("sourdough", "derailleur"):
+        card = claim(any_workspace, desk=DeskChoice(text=text))
+        reviewing.skip(any_workspace, card=card.card, person="Ada")
+    desk = DeskChoice(text="derailleur")
+    found = served(any_workspace, desk)
+    assert found == [
+        *[pair_id for pair_id in expected(any_workspace, desk) if pair_id != card.pair.pair_id],
+        card.pair.pair_id,
+    ]
