@@ -27,7 +27,7 @@ from db.enums import ReviewAction, Visibility
 from db.models import Lease, Pair, Passage, Query, Review
 from db.queries import leases, queue
 from db.queries.audits import get_blind_pair
-from db.queries.desk_pairs import hold_pair, look_at_pair
+from db.queries.desk_pairs import DeskPair, hold_pair, look_at_pair
 from db.queries.people import person_named
 from db.queries.row_locks import locks_rows
 from db.queries.standing import GRADING, locked_states, standing_answers
@@ -198,9 +198,9 @@ def _reveal(workspace: Workspace, session: Session, lease: Lease, review: Review
 def undo(workspace: Workspace, *, person: str, criterion: Criterion = Criterion.RELEVANCE) -> UndoneView | None:
     """Takes back this person's last review that stands and serves that pair next; None when there is none.
 
-    The review stays on record with the undo beside it. If others have the pair open now, only the review is taken
-    back. A blind grade of a sample or a spot check still counts there once its proposal was shown; its pair is served
-    to be revised. Adjudications are taken back where they are made.
+    The review stays on record with the undo beside it. If others have the pair open now, or it was skipped and others
+    graded it since, only the review is taken back. A blind grade of a sample or a spot check still counts there once
+    its proposal was shown; its pair is served to be revised. Adjudications are taken back where they are made.
 
     Raises:
         NotAllowed: this person is revoked.
@@ -265,7 +265,7 @@ def _serve_again(workspace: Workspace, session: Session, last: Review, *, now: d
             opened_at=now,
         )
         leases.lease_pair(session, lease, minutes=workspace.settings.review_minutes, seen=pair.seen)
-    elif pair.has_room and not pair.spoilt:
+    elif pair.has_room and not pair.spoilt and (last.action in GRADING or _is_wanted(pair)):
         hold(
             workspace,
             session,
@@ -275,3 +275,10 @@ def _serve_again(workspace: Workspace, session: Session, last: Review, *, now: d
             check=last.hidden_check,
             blind=last.visibility is Visibility.BLIND,
         )
+
+
+def _is_wanted(pair: DeskPair) -> bool:
+    """Whether a pair that was skipped or flagged still waits for somebody, others having gone on meanwhile."""
+    if pair.first or pair.drawn is not None:
+        return True
+    return pair.entry.open > 0 if pair.entry is not None else not pair.graders and not pair.settled

@@ -30,6 +30,7 @@ from db.enums import LabelSource, ReviewAction, Visibility
 from db.errors import NotFound
 from db.models import Lease, Person, Review
 from db.queries.queue_building import rebuild_queue
+from desks import with_settings
 
 FEW = TOPICS[:2]
 
@@ -266,6 +267,26 @@ def test_undo_takes_back_only_ones_own_grade(desk: Workspace) -> None:
     labels.overturn(desk, pair_id=card.pair.pair_id, person="Grace", grade=1, note="")
     reviewing.undo(desk, person="Ada")
     assert labels.get_pair(desk, pair_id=card.pair.pair_id).curated_grade == 1
+
+
+@pytest.mark.parametrize("rebuilt", [False, True])
+def test_a_skip_taken_back_after_somebody_else_graded_the_pair_serves_it_to_nobody(
+    any_workspace: Workspace, rebuilt: bool
+) -> None:
+    """A pair that wants one grade gets two, and the second person's time is lost."""
+    desk = with_settings(queued(any_workspace, topics=FEW), check_share=0.0)
+    card = claim(desk, "Ada")
+    reviewing.skip(desk, card=card.card, person="Ada")
+    other = claim(desk, "Grace")
+    assert other.pair.pair_id == card.pair.pair_id
+    reviewing.grade(desk, card=other.card, person="Grace", grade=1)
+    if rebuilt:
+        with desk.sessions.begin() as session:
+            rebuild_queue(session, criterion=Criterion.RELEVANCE, now=desk.now())
+    undone = reviewing.undo(desk, person="Ada")
+    assert undone is not None
+    assert undone.action == "skip"
+    assert claim(desk, "Ada").pair.pair_id != card.pair.pair_id
 
 
 def test_a_pair_taken_back_after_the_queue_was_rebuilt_is_still_served(desk: Workspace) -> None:
