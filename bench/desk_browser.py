@@ -153,7 +153,7 @@ def open_desk(page: Any, address: str, *, person: str) -> float:
     page.goto(f"{address}/review?person={person}")
     page.locator("[data-card]:not([data-card=''])").first.wait_for()
     taken = (time.perf_counter() - begun) * 1000
-    page.locator("[data-settled=yes]").first.wait_for()  # keys count from then on
+    page.locator("[data-ready=yes]").first.wait_for()  # keys count from then on
     settle(page)
     page.evaluate(_WATCH)
     return taken
@@ -170,6 +170,7 @@ def press(page: Any, key: str, *, pause_ms: float) -> Press:
     page.keyboard.press(key)
     page.wait_for_function("() => relabelBench.cardShown !== null || relabelBench.turnShown !== null")
     settle(page)
+    page.locator("[data-ready=yes]").first.wait_for()  # sooner, a press is taken for the second of a double one
     page.wait_for_timeout(pause_ms)
     heard = page.evaluate("() => ({ ...relabelBench })")
     revealed = heard["cardShown"] is None

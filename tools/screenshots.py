@@ -61,7 +61,7 @@ def ask(page: Page) -> None:
 
 def press(page: Page, key: str, until: str) -> None:
     """A key of the review desk, once it listens, and what it brings."""
-    page.locator("[data-settled=yes]").wait_for()
+    page.locator("[data-ready=yes]").wait_for()
     page.keyboard.press(key)
     page.locator(until).first.wait_for()
     settled(page)

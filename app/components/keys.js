@@ -6,7 +6,6 @@
 
 const UNDER_WAY = Symbol.for("relabel.keys.under_way");
 const PATIENCE = 4000; // ms after which a press without an answer no longer stands in the way
-const SETTLING = 250; // ms in which nobody can have read what was just revealed
 
 const ALIASES = { z: "u", h: "?", "؟": "?" };
 const IN_COMPOSITION = 229; // the `keyCode` of a key that an input method takes; Safari tells it in no other way
@@ -57,7 +56,7 @@ export default function ({ data, setTriggerValue }) {
 
   function send(desk, { target, key, ...rest }) {
     if (isWaiting(desk) || !isConnected()) return;
-    if (desk.revealed && performance.now() - desk.since < SETTLING) return;
+    if (key !== "u" && target === desk.card && !desk.ready) return;
     window[UNDER_WAY] = { turn: desk.turn, at: performance.now() };
     heard = performance.now();
     sayUnderWay(desk, key);

@@ -6,6 +6,10 @@
 const KEPT = Symbol.for("relabel.reading.kept");
 const SEARCH = ".st-key-review-search input";
 const NOTES = 20; // cards whose unsent notes are remembered
+// ms in which nobody has read a card that came, or what was just revealed on it: the second press of a double one comes
+// then, and is not for that card.
+const ARRIVING = 150;
+const REVEALING = 250;
 const ROWS_WITHIN = 4000; // ms in which the row under the cursor is waited for before keys go to the card
 
 const OFFLINE = "No connection. What you graded is saved; keys count again as soon as the connection is back.";
@@ -30,7 +34,7 @@ function deskOnScreen() {
     turn: Number(board.dataset.turn),
     revealed: board.dataset.phase === "revise",
     several: board.dataset.mode === "several",
-    since: kept().since,
+    ready: board.dataset.ready === "yes",
   };
 }
 
@@ -229,6 +233,10 @@ function settle() {
   if (isNew) Object.assign(memory, { card: desk.card, scrolled: 0 });
   const shown = `${desk.card} ${desk.board.dataset.phase}`;
   if (memory.shown !== shown) Object.assign(memory, { shown, since: performance.now() });
+  const unread = memory.since + (desk.revealed ? REVEALING : ARRIVING) - performance.now();
+  const takeKeys = () => (desk.board.dataset.ready = "yes");
+  if (unread > 0) setTimeout(takeKeys, unread);
+  else takeKeys();
   if (memory.picks.size > 0) {
     if (!desk.several) memory.picks = new Set();
     for (const box of desk.board.querySelectorAll("[data-pick]")) {

@@ -129,7 +129,7 @@ def test_the_desk_in_all_its_states_has_no_fault(application: Any, browser: Any,
     context = browser.new_context(viewport={"width": 1280, "height": 720}, color_scheme=scheme)
     context.set_default_timeout(60_000)
     page = opened(context, f"{application.address}/review?person={scheme}")
-    page.wait_for_selector("[data-settled=yes]")
+    page.wait_for_selector("[data-ready=yes]")
     faults = []
 
     def look(state: str) -> None:
@@ -140,7 +140,7 @@ def test_the_desk_in_all_its_states_has_no_fault(application: Any, browser: Any,
     def press(key: str, until: str) -> None:
         page.keyboard.press(key)
         page.wait_for_selector(until)
-        page.wait_for_selector("[data-settled=yes]")
+        page.wait_for_selector("[data-ready=yes]")
 
     press("a", ".rl-around")
     page.keyboard.press("ArrowDown")

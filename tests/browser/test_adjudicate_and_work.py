@@ -74,7 +74,7 @@ def screen(desk: Open) -> Callable[[str], Any]:
 
 def press(desk: Any, key: str) -> None:
     """Presses a key and waits until the server has dealt with it and the screen shows that."""
-    desk.page.wait_for_selector("[data-settled=yes]")
+    desk.page.wait_for_selector("[data-ready=yes]")
     before = desk.page.evaluate(_CARD)
     desk.page.keyboard.press(key)
     desk.page.wait_for_function(f"before => ({_CARD})() !== before", arg=before)

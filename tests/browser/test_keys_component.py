@@ -14,6 +14,21 @@ from typing import Any
 import pytest
 
 HERE = Path(__file__).parent
+_PRESSED_ON_ARRIVAL = """key => {
+    window.pressedOnArrival = 0;
+    const press = () => {
+        window.pressedOnArrival += 1;
+        const options = { key, code: "Digit" + key, bubbles: true, composed: true };
+        document.body.dispatchEvent(new KeyboardEvent("keydown", options));
+    };
+    new MutationObserver((_, observer) => {
+        if (document.querySelector("[data-card=card-1][data-settled=yes]") === null) return;
+        observer.disconnect();
+        press();
+        setTimeout(press, 60);
+    }).observe(document.body, { subtree: true, childList: true, attributes: true });
+}"""
+"""Presses the key as soon as the second card is there, and once more 60 ms later."""
 ROOT = HERE.parents[1]
 
 
@@ -53,7 +68,7 @@ def open_page(address: str, browser: Any) -> Iterator[Any]:
         opened = browser.new_page()
         pages.append(opened)
         opened.goto(address + query)
-        opened.wait_for_selector("[data-settled=yes]")  # the handler has looked at the card
+        opened.wait_for_selector("[data-ready=yes]")  # the handler has looked at the card
         return opened
 
     yield open_with
@@ -90,6 +105,16 @@ def test_however_fast_the_keys_come_each_card_is_graded_once_and_in_order(page, 
     log = log_of(page)
     assert log
     assert [entry.split()[:2] for entry in log] == [["graded", f"card-{number}"] for number in range(len(log))]
+
+
+def test_a_second_press_just_after_the_next_card_came_is_not_for_it(page) -> None:
+    """A bouncing finger grades the card behind the one it read, now that the next card is there at once."""
+    page.evaluate(_PRESSED_ON_ARRIVAL, "3")
+    page.keyboard.press("2")
+    assert log_of(page) == ["graded card-0 2"]
+    assert page.evaluate("() => window.pressedOnArrival") == 2
+    page.keyboard.press("1")
+    assert log_of(page, at_least=2) == ["graded card-0 2", "graded card-1 1"]
 
 
 def test_a_held_key_grades_one_card(page) -> None:
@@ -282,7 +307,7 @@ def test_a_grade_for_a_row_never_falls_on_the_card_while_the_rows_are_on_their_w
     for turn, grade in ((1, "1"), (2, "3")):
         page.wait_for_selector("[data-target]")
         page.keyboard.press(grade)
-        page.wait_for_selector(f"[data-turn='{turn}'][data-settled=yes]")
+        page.wait_for_selector(f"[data-turn='{turn}'][data-ready=yes]")
         page.keyboard.press("2")  # the card is there again, its rows are not
     page.wait_for_selector("[data-target]")
     entries = log_of(page, at_least=2)

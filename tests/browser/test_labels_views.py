@@ -135,7 +135,7 @@ def test_a_card_leads_to_its_pairs_story_and_the_models_it_trained(demo: Path, a
     """A label nobody can trace back is not corrected, nor are the models it spoilt."""
     pair_id = (demo.parent / "pair").read_text(encoding="utf-8")
     cy = open_at(desk, f"review?person={CY}&pair={pair_id}")
-    cy.page.wait_for_selector("[data-settled=yes]")
+    cy.page.wait_for_selector("[data-ready=yes]")
     with cy.page.expect_popup() as opened:
         cy.page.get_by_role("link", name="History").click()
     page = opened.value

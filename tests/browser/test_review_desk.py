@@ -33,7 +33,7 @@ def review(desk: Open) -> Callable[..., Any]:
     def open_review(person: str = ADA, *, query: str = "") -> Any:
         opened = desk()
         opened.open(f"review?person={person}{query}")
-        opened.page.wait_for_selector("[data-settled=yes]")
+        opened.page.wait_for_selector("[data-ready=yes]")
         return opened
 
     return open_review
@@ -53,7 +53,7 @@ def press(desk: Any, key: str) -> None:
     desk.page.keyboard.press(key)
     desk.page.wait_for_function(
         f"before => {{ const now = ({_CARD})(); return now && now !== before"
-        " && document.querySelector('[data-card]').dataset.settled === 'yes' }",
+        " && document.querySelector('[data-card]').dataset.ready === 'yes' }",
         arg=before,
     )
 
@@ -106,7 +106,7 @@ def test_thirty_cards_by_keyboard_alone(application: Any, review: Callable[..., 
     before = card_on(ada)
     ada.page.keyboard.press("Enter")
     ada.page.wait_for_function("b => document.querySelector('[data-card]').dataset.card !== b", arg=before)
-    ada.page.wait_for_selector("[data-settled=yes]")
+    ada.page.wait_for_selector("[data-ready=yes]")
     assert reviews_of(workspace, flagged)[-1] == ("flag", None, "shown")
 
     ada.page.keyboard.press("/")
@@ -167,7 +167,7 @@ def test_a_server_killed_under_an_open_desk_loses_nothing_and_the_desk_comes_bac
     ada.page.wait_for_selector("[data-offline]", state="detached")
     card = reviewing.claim(workspace, person=ADA)
     assert card is not None
-    ada.page.wait_for_selector(f"[data-card='{card.card}'][data-turn='0'][data-settled=yes]")  # drawn by the new server
+    ada.page.wait_for_selector(f"[data-card='{card.card}'][data-turn='0'][data-ready=yes]")  # drawn by the new server
     ada.settle()
     for pair_id, grade in done:
         assert reviews_of(workspace, pair_id) == [("grade", grade, "shown")]
@@ -192,7 +192,7 @@ def test_two_people_never_see_the_same_pair(application: Any, review: Callable[.
             desk.page.keyboard.press(str(number % 4))
         for desk, was in zip((ada, bo), before, strict=True):
             desk.page.wait_for_function(f"was => {{ const now = ({_CARD})(); return now && now !== was }}", arg=was)
-            desk.page.wait_for_selector("[data-settled=yes]")
+            desk.page.wait_for_selector("[data-ready=yes]")
     assert not set(seen[ADA]) & set(seen["Bo"])
     assert reviewing.get_progress(workspace, person=ADA).graded == 8
     assert reviewing.get_progress(workspace, person="Bo").graded == 8
