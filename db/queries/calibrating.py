@@ -103,10 +103,17 @@ def count_reviewed(
 def _reviewed(
     *, judge_id: int, kind: ConfidenceKind, criterion: Criterion, splits: Collection[Split]
 ) -> sa.Select[*tuple[Any, ...]]:
-    latest = (
-        sa.select(sa.func.max(Suggestion.id))
-        .where(Suggestion.judge_id == judge_id, Suggestion.criterion == criterion, Suggestion.grade.is_not(None))
-        .group_by(Suggestion.pair_id)
+    said = aliased(Suggestion)
+    latest = (  # asked pair by pair: few are reviewed blind, and a judge may have proposed for a million
+        sa.select(sa.func.max(said.id))
+        .where(
+            said.pair_id == Pair.id,
+            said.judge_id == judge_id,
+            said.criterion == criterion,
+            said.grade.is_not(None),
+        )
+        .correlate(Pair)
+        .scalar_subquery()
     )
     blind = (
         standing_reviews(criterion)
@@ -125,7 +132,7 @@ def _reviewed(
         .join(Review, Review.id == blind.c.id)
         .outerjoin(Candidate, Candidate.pair_id == Pair.id)
         .where(
-            Suggestion.id.in_(latest),
+            Suggestion.id == latest,
             Suggestion.confidence_kind == kind,
             QueryCluster.split.in_([split for split in splits if split is not Split.HELD_OUT]),
             Pair.id.not_in(locked_pairs(criterion)),
