@@ -16,7 +16,6 @@ from db.models import (
     Calibrator,
     Candidate,
     Certificate,
-    Decision,
     JudgeRow,
     ModelVersion,
     Pair,
@@ -30,6 +29,7 @@ from db.models import (
 )
 from db.queries.audits import is_open, is_suspended, locked_pairs, open_batch_pairs
 from db.queries.calibrating import is_of_scale, rests_on_revoked
+from db.queries.counters import count_candidates, list_groups
 from db.queries.standing import GRADING, locked_states, standing_reviews
 from db.queries.suspending import suspend_certificates, void_batches
 
@@ -175,30 +175,30 @@ class TierCounts:
 
 
 def count_tiers(session: Session, *, criterion: Criterion, relevant_from: int) -> TierCounts:
-    """Who labelled the train candidates, as things stand."""
+    """Who labelled the train candidates, as things stand; from the kept counts, however many pairs there are."""
+    groups = [
+        group
+        for group in list_groups(session, criterion=criterion)
+        if group.split is Split.TRAIN and group.candidate and group.curated_source is not None
+    ]
 
-    def count(condition: sa.ColumnElement[bool]) -> sa.ColumnElement[int]:
-        return sa.func.coalesce(sa.func.sum(sa.case((condition, 1), else_=0)), 0)
-
-    source = PairState.curated_source
-    row = session.execute(
-        sa.select(
-            count(source == LabelSource.SELF),
-            count(sa.and_(source == LabelSource.SELF, PairState.curated_grade >= relevant_from)),
-            count(sa.and_(source == LabelSource.ACCEPTED, Decision.certificate_id.is_not(None))),
-            count(sa.and_(source == LabelSource.ACCEPTED, Decision.certificate_id.is_(None))),
-            count(source.in_(PEOPLE)),
-            count(source.is_(None)),
+    def count(*sources: LabelSource, certified: bool | None = None) -> int:
+        return sum(
+            group.n for group in groups if group.curated_source in sources and certified in (None, group.certified)
         )
-        .select_from(Candidate)
-        .join(Pair, Pair.id == Candidate.pair_id)
-        .join(Query, Query.id == Pair.query_id)
-        .join(QueryCluster, QueryCluster.id == Query.cluster_id)
-        .outerjoin(PairState, sa.and_(PairState.pair_id == Pair.id, PairState.criterion == criterion))
-        .outerjoin(Decision, Decision.id == PairState.decision_id)
-        .where(QueryCluster.split == Split.TRAIN)
-    ).one()
-    return TierCounts(*(int(value) for value in row))
+
+    return TierCounts(
+        count(LabelSource.SELF),
+        sum(
+            group.n
+            for group in groups
+            if group.curated_source is LabelSource.SELF and (group.curated_grade or 0) >= relevant_from
+        ),
+        count(LabelSource.ACCEPTED, certified=True),
+        count(LabelSource.ACCEPTED, certified=False),
+        count(*PEOPLE),
+        count_candidates(session).get(Split.TRAIN, 0) - sum(group.n for group in groups),
+    )
 
 
 def suspend_self_labels(session: Session, *, reason: str, now: datetime) -> int:
