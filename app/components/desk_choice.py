@@ -10,7 +10,7 @@ import streamlit as st
 
 from app import state
 from app.components.badges import grade_text, judges_text
-from app.components.problems import OURS, sentence
+from app.components.view_saving import delete_view, save_view
 from app.services import desk_filters, saved_views
 from app.services.desk_choice import DEFAULT, ORDERS, DeskChoice, Order
 from app.services.views import ScaleView
@@ -242,29 +242,10 @@ def _open_view() -> None:
 
 
 def _save_view() -> None:
-    name = str(state.value_of("review.view_name") or "")
-    try:
-        saved_views.save_view(
-            state.get_workspace(),
-            **_mine(),
-            name=name,
-            filters=to_filters(state.get_desk()),
-            shared=bool(state.value_of("review.view_shared")),
-        )
-    except OURS as exc:
-        state.leave_notice(SCREEN, sentence(exc), "refused")
-    else:
-        state.leave_notice(SCREEN, f"Saved as “{' '.join(name.split())}”.")
+    save_view(SCREEN, to_filters(state.get_desk()))
 
 
 def _delete_view() -> None:
     chosen = state.value_of("review.view")
-    if not isinstance(chosen, int):
-        return
-    try:
-        saved_views.delete_view(state.get_workspace(), view_id=chosen, person=state.get_person())
-    except OURS as exc:
-        state.leave_notice(SCREEN, sentence(exc), "refused")
-    else:
+    if isinstance(chosen, int) and delete_view(SCREEN, chosen, done="The view is deleted."):
         state.forget("review.view")
-        state.leave_notice(SCREEN, "The view is deleted.")

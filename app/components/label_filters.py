@@ -11,8 +11,8 @@ import streamlit as st
 
 from app import state
 from app.components.badges import grade_text, judges_text
-from app.components.problems import OURS, sentence
 from app.components.text import literal, shortened
+from app.components.view_saving import delete_view, save_view
 from app.services import desk_filters, saved_views
 from app.services.label_choice import ALL, MAX_TEXT, LabelChoice, from_filters, to_filters
 from app.services.views import ScaleView
@@ -255,25 +255,8 @@ def _mine() -> dict[str, str]:
 
 
 def _save_view() -> None:
-    name = str(state.value_of("labels.view_name") or "")
-    try:
-        saved_views.save_view(
-            state.get_workspace(),
-            **_mine(),
-            name=name,
-            filters=to_filters(state.get_labels_choice()),
-            shared=bool(state.value_of("labels.view_shared")),
-        )
-    except OURS as exc:
-        state.leave_notice(SCREEN, sentence(exc), "refused")
-    else:
-        state.leave_notice(SCREEN, f"Saved as “{' '.join(name.split())}”.")
+    save_view(SCREEN, to_filters(state.get_labels_choice()))
 
 
 def _delete_view(view_id: int, name: str) -> None:
-    try:
-        saved_views.delete_view(state.get_workspace(), view_id=view_id, person=state.get_person())
-    except OURS as exc:
-        state.leave_notice(SCREEN, sentence(exc), "refused")
-    else:
-        state.leave_notice(SCREEN, f"The view “{name}” is deleted.")
+    delete_view(SCREEN, view_id, done=f"The view “{name}” is deleted.")
