@@ -7,20 +7,19 @@ import streamlit as st
 from app import state
 from app.components.problems import OURS, sentence
 from app.components.text import literal
-from app.services import evaluating, judging_first, promotion
+from app.services import evaluating, promotion
+from app.services.judging_first import JudgeFirstView
 from app.services.views import EvaluationView, ModelView
 
 _MEASURING = "Measuring both models"
 
 
-def show_compare_again(evaluation: EvaluationView, model: ModelView) -> None:
+def show_compare_again(evaluation: EvaluationView, model: ModelView, first: JudgeFirstView) -> None:
     """Once there is something new to compare, a button that measures both models anew and waits for the figures.
 
     Leaving the page before the end stores nothing and spends no look.
     """
-    workspace = state.get_workspace()
-    first = judging_first.get_judge_first(workspace, evaluation_id=evaluation.id)
-    live = promotion.get_live_view(workspace)
+    live = promotion.get_live_view(state.get_workspace())
     if live is None or (live.name == evaluation.baseline and first.asked == first.waiting):
         return
     st.button(

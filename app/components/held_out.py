@@ -11,16 +11,16 @@ from app.components.problems import OURS, sentence
 from app.components.table import show_table
 from app.components.text import counted
 from app.services import evaluation_views, judging_first, regression
+from app.services.judging_first import JudgeFirstView
 from app.services.views import CheckResult, EvaluationView
 
 _NOTICE = "train"
 
 
-def show_judge_first(evaluation: EvaluationView) -> None:
+def show_judge_first(evaluation: EvaluationView, view: JudgeFirstView) -> None:
     """How many results of either model nobody judged, and the button that puts them before the queue."""
     if evaluation.baseline is None:
         return
-    view = judging_first.get_judge_first(state.get_workspace(), evaluation_id=evaluation.id)
     if not view.unjudged:
         st.caption("People judged every result in the top 10 of both models on these questions.")
         return

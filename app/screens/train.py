@@ -16,7 +16,7 @@ from app.components.problems import OURS, sentence, show_notice, told
 from app.components.table import show_table
 from app.components.text import counted, escaped, literal
 from app.jobs import training
-from app.services import lineage, promotion, runs
+from app.services import judging_first, lineage, promotion, runs
 from app.services.views import EvaluationView, ModelView, RunView
 from db.enums import ModelKind, ModelStage, RunStatus
 
@@ -196,9 +196,10 @@ def _compared(evaluation: EvaluationView, model: ModelView | None) -> None:
     with right:
         if model is not None:
             _promote(model, gate_passed=evaluation.gate_passed is True and not _stale(evaluation, model))
-    show_judge_first(evaluation)
+    first = judging_first.get_judge_first(state.get_workspace(), evaluation_id=evaluation.id)
+    show_judge_first(evaluation, first)
     if model is not None and model.stage is not ModelStage.LIVE:
-        show_compare_again(evaluation, model)
+        show_compare_again(evaluation, model, first)
     show_differences(evaluation)
     show_changes(evaluation)
     show_every_query(evaluation)
