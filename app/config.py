@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tomllib
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_type_hints
 
@@ -19,6 +20,14 @@ Probability = Annotated[float, Field(ge=0.0, le=1.0)]
 Change = str | bool | int | float | None
 """What a field of `TrainingSettings` or `AdapterSettings` may be set to, in the tables `training` and `adapter`."""
 _WORDS = {int: "a whole number", float: "a number", str: "a word", bool: "true or false"}
+
+
+class Speed(StrEnum):
+    """What a retrain trains: an adapter of the query vector, the encoder itself, or it and then an adapter on top."""
+
+    ADAPTER = "adapter"
+    FULL = "full"
+    FULL_ADAPTER = "full+adapter"
 
 
 class Settings(BaseSettings):
@@ -73,7 +82,7 @@ class Settings(BaseSettings):
     llm_price_in_per_million_usd: Annotated[float, Field(ge=0)] | None = None
     llm_price_out_per_million_usd: Annotated[float, Field(ge=0)] | None = None
 
-    speed: Literal["adapter", "full"] = "adapter"
+    speed: Speed = Speed.FULL_ADAPTER
     curriculum: Literal["curriculum", "union", "human", "llm"] = "curriculum"
     human_epochs: Annotated[int, Field(ge=1, le=100)] | None = 1
     human_learning_rate: Annotated[float, Field(gt=0, lt=1)] | None = None
@@ -81,10 +90,10 @@ class Settings(BaseSettings):
     mined_negatives: Annotated[int, Field(ge=0, le=64)] = 0
     start_from: Literal["base", "live"] = "base"
     loss: str = LOSS_NAMES[0]
-    epochs: Annotated[int, Field(ge=1, le=100)] = 2
-    learning_rate: Annotated[float, Field(gt=0, lt=1)] = 2e-5
-    batch_queries: Annotated[int, Field(ge=1, le=1024)] = 8
-    list_size: Annotated[int, Field(ge=2, le=512)] = 8
+    epochs: Annotated[int, Field(ge=1, le=100)] = 1
+    learning_rate: Annotated[float, Field(gt=0, lt=1)] = 5e-5
+    batch_queries: Annotated[int, Field(ge=1, le=1024)] = 16
+    list_size: Annotated[int, Field(ge=2, le=512)] = 4
     train_max_length: Annotated[int, Field(ge=8, le=8192)] = 128
     seed: int = 0
     training: dict[str, Change] = {}

@@ -19,6 +19,7 @@ from db.models import ModelVersion
 
 QUICK = {
     "person": "Ada",
+    "speed": "adapter",
     "epochs": 1,
     "batch_queries": 4,
     "train_max_length": 32,

@@ -15,10 +15,11 @@ from app.components.open_round import chosen_speed, draw_rounds
 from app.components.problems import OURS, sentence, show_notice, told
 from app.components.table import show_table
 from app.components.text import counted, escaped, literal
+from app.config import Speed
 from app.jobs import training
 from app.services import judging_first, lineage, promotion, runs
 from app.services.views import EvaluationView, ModelView, RunView
-from db.enums import ModelKind, ModelStage, RunStatus
+from db.enums import ModelStage, RunStatus
 
 _RUNS = 20
 _ENDED = {
@@ -26,12 +27,21 @@ _ENDED = {
     RunStatus.FAILED: "failed",
     RunStatus.CANCELLED: "was cancelled",
 }
-_SPEEDS = {ModelKind.ADAPTER: "Adapter: seconds", ModelKind.FULL: "Full: minutes or more"}
-_SPEED_SAYS = {
-    ModelKind.ADAPTER: "Only how questions are encoded changes; the passages’ vectors and the index stay as they are.",
-    ModelKind.FULL: "The encoder itself changes, so all passages are encoded anew before the model can be tried.",
+_SPEEDS = {
+    Speed.ADAPTER: "Adapter: seconds",
+    Speed.FULL: "Full: minutes or more",
+    Speed.FULL_ADAPTER: "Full, then adapter: minutes or more",
 }
-_MAKES = {ModelKind.ADAPTER: "adapter", ModelKind.FULL: "full training"}
+_SPEED_SAYS = {
+    Speed.ADAPTER: "Only how questions are encoded changes; the passages’ vectors and the index stay as they are.",
+    Speed.FULL: "The encoder itself changes, so all passages are encoded anew before the model can be tried.",
+    Speed.FULL_ADAPTER: "The encoder learns what carries over to new passages, the adapter on top what was labelled.",
+}
+_MAKES = {
+    Speed.ADAPTER: "adapter",
+    Speed.FULL: "full training",
+    Speed.FULL_ADAPTER: "full training and an adapter on top",
+}
 
 
 def draw() -> None:
@@ -99,7 +109,7 @@ def _start() -> None:
         st.radio(
             "Speed",
             list(_SPEEDS),
-            index=list(_SPEEDS).index(ModelKind(state.get_workspace().settings.speed)),
+            index=list(_SPEEDS).index(state.get_workspace().settings.speed),
             format_func=_SPEEDS.__getitem__,
             captions=[_SPEED_SAYS[kind] for kind in _SPEEDS],
             key="train.speed",

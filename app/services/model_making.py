@@ -48,6 +48,11 @@ class Made:
     report: dict[str, Any]
     remark: str = ""
 
+    @property
+    def keeps_nothing(self) -> bool:
+        """Whether the model ranks as the one it was made from: no change that was learned was better than none."""
+        return bool(self.report.get("keep") == 0)
+
 
 def make_model(workspace: Workspace, work: Work, output: Path) -> Made:
     """Trains into the folder `output`, which must not be there yet.

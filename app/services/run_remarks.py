@@ -9,7 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from db.enums import ModelKind
+from app.config import Speed
+
+ON_TOP_REPORT = "adapter"
+"""Where a run's report holds that of the adapter on top of its encoder."""
 
 
 def warn(report: Mapping[str, Any]) -> str:
@@ -32,11 +35,28 @@ def warn(report: Mapping[str, Any]) -> str:
     return ""
 
 
-def remarks_on(report: Mapping[str, Any], *, speed: ModelKind, message: str = "") -> tuple[str, ...]:
+def remarks_on(report: Mapping[str, Any], *, speed: Speed, message: str = "") -> tuple[str, ...]:
     """All that a run trained on, left out and checked, without what the message says already.
 
     Nothing is left out without a word.
     """
+    if speed is not Speed.FULL_ADAPTER:
+        return _remarks(report, speed=speed, message=message)
+    encoder = _remarks(report, speed=Speed.FULL, message=message)
+    on_top = report.get(ON_TOP_REPORT)
+    if on_top is None:
+        return encoder
+    if on_top.get("keep") == 0:
+        n = int((on_top.get("unseen") or {}).get("queries", 0))
+        said: tuple[str, ...] = (
+            f"No adapter is on top: on the {n} questions put aside, none that was tried was better than none.",
+        )
+    else:
+        said = ("Of the adapter on top:", *_remarks(on_top, speed=Speed.ADAPTER, message=message))
+    return (*encoder, *said)
+
+
+def _remarks(report: Mapping[str, Any], *, speed: Speed, message: str) -> tuple[str, ...]:
     warning = warn(report)
     said = [warning] if warning and warning not in message else []
     if report.get("stages"):
@@ -49,7 +69,7 @@ def remarks_on(report: Mapping[str, Any], *, speed: ModelKind, message: str = ""
     return (*said, *_left_out(report, speed), *_checked(report))
 
 
-def _left_out(report: Mapping[str, Any], speed: ModelKind) -> Sequence[str]:
+def _left_out(report: Mapping[str, Any], speed: Speed) -> Sequence[str]:
     said = []
     skipped = report.get("skipped_lists") or {}
     if skipped:
@@ -57,7 +77,7 @@ def _left_out(report: Mapping[str, Any], speed: ModelKind) -> Sequence[str]:
         said.append(f"Questions that could not be trained on ({reasons}).")
     cut = report.get("cut_passages", 0)
     if cut:
-        why = "their passages are not in the index" if speed is ModelKind.ADAPTER else "list_size takes no more"
+        why = "their passages are not in the index" if speed is Speed.ADAPTER else "list_size takes no more"
         said.append(f"{cut:,} {'label was' if cut == 1 else 'labels were'} not trained on: {why}.")
     mined = report.get("mined_negatives")
     if mined is not None:

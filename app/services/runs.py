@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 
 from annotator.types import Criterion
 from app.bootstrap import Workspace
+from app.config import Speed
 from app.errors import NothingToDo
 from app.services.evaluation_views import evaluation_view
 from app.services.indexing import encoder_model
@@ -22,7 +23,7 @@ from app.services.models import model_view
 from app.services.recipes import FROM_LIVE, Recipe, make_recipe, stored_recipe
 from app.services.run_remarks import remarks_on
 from app.services.views import LossPoint, RunView
-from db.enums import ModelKind, RunStatus
+from db.enums import RunStatus
 from db.errors import NotFound
 from db.models import Evaluation, LabelSet, ModelVersion, TrainingRun
 from db.queries import training as training_queries
@@ -103,7 +104,7 @@ def _base_model(session: Session, recipe: Recipe) -> ModelVersion:
     model = get_live(session)
     if model is None:
         raise NothingToDo("no model is live yet", user_message="Pool candidates first: relabel pool")
-    if recipe.speed is ModelKind.ADAPTER or recipe.start_from == FROM_LIVE:
+    if recipe.speed is Speed.ADAPTER or recipe.start_from == FROM_LIVE:
         return encoder_model(session, model)
     while model.base_id is not None:
         model = session.get_one(ModelVersion, model.base_id)
@@ -154,7 +155,7 @@ def _view(workspace: Workspace, session: Session, run: TrainingRun) -> RunView:
     evaluation = None if run.evaluation_id is None else session.get_one(Evaluation, run.evaluation_id)
     model = None if run.model_version_id is None else session.get_one(ModelVersion, run.model_version_id)
     recipe: Mapping[str, Any] = run.settings.get("training", run.settings)
-    speed = ModelKind(run.settings.get("speed", ModelKind.FULL))
+    speed = Speed(run.settings.get("speed", Speed.FULL))
     return RunView(
         id=run.id,
         status=run.status,

@@ -12,7 +12,9 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import timedelta
+from enum import Enum, auto
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +22,15 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from app.bootstrap import Workspace
+from app.config import Speed
 from app.errors import AppError, NothingToDo
 from app.services.evaluating import run_evaluation, why_not_compared
 from app.services.indexing import Progress, ensure_dense_index, register_model
 from app.services.label_sets import load_stages
-from app.services.model_making import Work, make_model
+from app.services.model_making import Made, Work, make_model
 from app.services.recipes import read_recipe
-from db.enums import ModelKind, ModelStage, RunStatus
+from app.services.run_remarks import ON_TOP_REPORT
+from db.enums import ModelStage, RunStatus
 from db.errors import DbError
 from db.models import Evaluation, LabelSet, ModelVersion, TrainingPoint, TrainingRun
 from db.queries import training as training_queries
@@ -57,10 +61,18 @@ class _Follower:
         self._clock = clock
         self._last = -math.inf
         self._points: dict[int, tuple[float, float]] = {}
+        self._after_step = 0
         self._cancel = False
 
+    def begin(self, *, after_step: int) -> None:
+        """The loss curve goes on after that step; what an interrupted attempt drew beyond it is gone."""
+        self._after_step = after_step
+        with self._workspace.sessions.begin() as session:
+            drawn = TrainingPoint.run_id == self._run_id
+            session.execute(sa.delete(TrainingPoint).where(drawn, TrainingPoint.step > after_step))
+
     def loss(self, progress: TrainingProgress) -> None:
-        self._points[progress.step] = (progress.loss, progress.seconds)
+        self._points[self._after_step + progress.step] = (progress.loss, progress.seconds)
         self.at(progress.step, progress.total_steps)
 
     def at(self, done: int, total: int) -> None:
@@ -98,18 +110,21 @@ def _locked_run(session: Session, run_id: int) -> TrainingRun:
     """The run, held until the transaction ends; raises TrainingCancelled when it was asked to stop."""
     run = session.get_one(TrainingRun, run_id, with_for_update=True)
     if run.cancel_requested or not run.status.is_active:
-        raise TrainingCancelled(f"run {run_id} was cancelled", user_message="Training was cancelled. Nothing was kept.")
+        raise TrainingCancelled(f"run {run_id} was cancelled", user_message="Training was cancelled.")
     return run
 
 
 def train_step(workspace: Workspace, run_id: int, *, on_progress: Progress | None = None) -> int:
-    """Trains the run's model from its label set and base; returns the model version's id."""
+    """Trains the run's model from its label set and base; returns the model version's id.
+
+    A run after an adapter on top of a trained encoder makes both, each a model version of its own. An encoder that was
+    stored before a kill is not trained again.
+    """
     run = _enter(workspace, run_id, "training")
     if run.model_version_id is not None:
         return run.model_version_id
     recipe = read_recipe(run.settings)
-    with workspace.sessions.begin() as session:
-        session.execute(sa.delete(TrainingPoint).where(TrainingPoint.run_id == run_id))
+    with workspace.sessions.read() as session:
         stages = load_stages(
             session,
             run.label_set_id,
@@ -128,29 +143,76 @@ def train_step(workspace: Workspace, run_id: int, *, on_progress: Progress | Non
         on_loss=follower.loss,
         should_cancel=follower.should_cancel,
     )
+    if recipe.on_top is None:
+        follower.begin(after_step=0)
+        return _make(workspace, run_id, work, _Part.WHOLE).id
+    if run.trained_encoder_id is None:
+        follower.begin(after_step=0)
+        _make(workspace, run_id, work, _Part.ENCODER)
+    encoder, steps = _trained_encoder(workspace, run_id)
+    follower.begin(after_step=steps)
+    on_top = replace(work, base=encoder, recipe=replace(recipe, training=recipe.on_top, on_top=None))
+    return _make(workspace, run_id, on_top, _Part.ON_TOP).id
+
+
+class _Part(Enum):
+    """What of a run is made: all that it is after, or an encoder first and then an adapter on top of it."""
+
+    WHOLE = auto()
+    ENCODER = auto()
+    ON_TOP = auto()
+
+
+def _trained_encoder(workspace: Workspace, run_id: int) -> tuple[ModelVersion, int]:
+    """The encoder under the adapter that is to come, and how many steps it took."""
+    with workspace.sessions.read() as session:
+        run = session.get_one(TrainingRun, run_id)
+        if run.trained_encoder_id is None:
+            raise AppError(f"run {run_id} has no encoder yet")
+        return get_model_or_raise(session, run.trained_encoder_id), int(run.report["steps"])
+
+
+def _make(workspace: Workspace, run_id: int, work: Work, part: _Part) -> ModelVersion:
+    """Trains a model, stores it and records it of the run, together or not at all.
+
+    An adapter on top that keeps nothing of what it learned is left out: the encoder is the run's model then.
+    """
+    adapter = work.recipe.speed is Speed.ADAPTER
     with tempfile.TemporaryDirectory(prefix=".training-", dir=workspace.settings.models) as scratch:
         output = Path(scratch) / "model"
         made = make_model(workspace, work, output)
 
         def record(session: Session, model: ModelVersion) -> None:
-            run = _locked_run(session, run_id)
-            run.model_version_id, run.report = model.id, _plain(made.report)
-            run.message = made.remark
+            _record(_locked_run(session, run_id), model, made, part)
 
+        if part is _Part.ON_TOP and made.keeps_nothing:
+            with workspace.sessions.begin() as session:
+                record(session, work.base)
+            return work.base
         with workspace.sessions.read() as session:
             _locked_run(session, run_id)  # asked to stop in the last moment: leave no folder either
-        adapter = recipe.speed is ModelKind.ADAPTER
-        model = register_model(
+        kind = Speed.FULL_ADAPTER if part is _Part.ON_TOP else work.recipe.speed
+        return register_model(
             workspace,
             staging=output,
-            name=f"run {run_id} ({'adapter, ' if adapter else ''}{recipe.training.loss})",
-            base_id=base.id,
+            name=f"run {run_id} ({'' if kind is Speed.FULL else f'{kind}, '}{work.recipe.training.loss})",
+            base_id=work.base.id,
             dim=made.dim,
             stage=ModelStage.CANDIDATE,
-            encoder_id=base.id if adapter else None,
+            encoder_id=work.base.id if adapter else None,
             on_record=record,
         )
-    return model.id
+
+
+def _record(run: TrainingRun, model: ModelVersion, made: Made, part: _Part) -> None:
+    if part is _Part.ENCODER:
+        run.trained_encoder_id = model.id
+    else:
+        run.model_version_id = model.id
+    if part is _Part.ON_TOP:
+        run.report = {**run.report, ON_TOP_REPORT: _plain(made.report)}
+    else:
+        run.report, run.message = _plain(made.report), made.remark
 
 
 def _plain(value: Any) -> Any:
@@ -223,13 +285,20 @@ def _model_of(run: TrainingRun) -> int:
 
 
 def finish(workspace: Workspace, run_id: int, status: RunStatus, message: str = "") -> None:
-    """Closes a run: done, failed with a message for the screen, or cancelled. A closed run stays closed."""
+    """Closes a run: done, failed with a message for the screen, or cancelled. A closed run stays closed.
+
+    An encoder whose adapter never came is no candidate: nobody asked for it by itself.
+    """
     with workspace.sessions.begin() as session:
         run = session.get_one(TrainingRun, run_id, with_for_update=True)
         if not run.status.is_active:
             return
         run.status, run.active, run.stage, run.finished_at = status, None, str(status), workspace.now()
         run.message = message or run.message
+        if run.model_version_id is None and run.trained_encoder_id is not None:
+            encoder = get_model_or_raise(session, run.trained_encoder_id)
+            if encoder.stage is ModelStage.CANDIDATE and not training_queries.is_after(session, encoder.id):
+                encoder.stage = ModelStage.RETIRED
 
 
 def remove_leftovers(workspace: Workspace) -> None:

@@ -8,9 +8,10 @@ from datetime import datetime
 from typing import Literal
 
 from annotator.types import ConfidenceKind, Criterion, JudgeKind, SuggestionStatus
+from app.config import Speed
 from app.services.desk_views import CardReview
 from app.services.votes import VotesView
-from db.enums import LabelSource, ModelKind, ModelStage, Outcome, PromotionCause, RunStatus, Split
+from db.enums import LabelSource, ModelStage, Outcome, PromotionCause, RunStatus, Split
 
 
 @dataclass(frozen=True, slots=True)
@@ -326,7 +327,7 @@ class RunView:
     label_set: str
     n_labels: int
     label_counts: Mapping[str, int]
-    speed: ModelKind
+    speed: Speed
     loss_name: str
     settings: Mapping[str, object]
     report: Mapping[str, object]

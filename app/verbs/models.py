@@ -46,7 +46,8 @@ def train(
     """Freeze the curated labels, retrain on them and compare the new model with the live one.
 
     An adapter takes seconds: it changes only how questions are encoded, the passages' vectors and their index stay. A
-    full training takes minutes or more: the encoder itself changes, and all passages are encoded anew.
+    full training takes minutes or more: the encoder itself changes, and all passages are encoded anew. full+adapter
+    does both, and puts the adapter on top of the trained encoder.
 
     Example: relabel train --speed full --loss infonce --set lora_rank=8
     """
@@ -79,9 +80,16 @@ def train(
             raise AppError(f"training run {run.id} {run.status}: {run.message}")
 
 
+_MADE = {
+    "adapter": "an adapter",
+    "full": "the encoder itself",
+    "full+adapter": "the encoder itself and an adapter on top",
+}
+
+
 def _show_run(run: RunView) -> None:
     say(
-        f"Run {run.id}, {'an adapter' if run.speed == 'adapter' else 'the encoder itself'}: {run.status}; "
+        f"Run {run.id}, {_MADE[run.speed]}: {run.status}; "
         f"{run.n_labels:,} labels (set {run.label_set}), loss {run.loss_name}"
     )
     if run.message:

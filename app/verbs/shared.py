@@ -26,7 +26,9 @@ WhichCriterion = Annotated[str, typer.Option("--criterion", help="What the grade
 Speed = Annotated[
     str | None,
     typer.Option(
-        "--speed", help="adapter (seconds) or full (minutes, passages encoded anew) \\[default: the workspace's]."
+        "--speed",
+        help="adapter (seconds), full (minutes, passages encoded anew) or full+adapter (both, the adapter on top) "
+        "\\[default: the workspace's].",
     ),
 ]
 Curriculum = Annotated[

@@ -104,6 +104,8 @@ class TrainingRun(Base):
     label_set_id: Mapped[int] = mapped_column(sa.ForeignKey("label_set.id"))
     base_model_id: Mapped[int] = mapped_column(sa.ForeignKey("model_version.id"))
     model_version_id: Mapped[int | None] = mapped_column(sa.ForeignKey("model_version.id"))
+    trained_encoder_id: Mapped[int | None] = mapped_column(sa.ForeignKey("model_version.id"))
+    """The encoder that the run trained first, where `model_version_id` is an adapter on top of it."""
     evaluation_id: Mapped[int | None] = mapped_column(sa.ForeignKey("evaluation.id"))
     status: Mapped[RunStatus] = mapped_column(enum_of(RunStatus, "run_status"))
     stage: Mapped[str] = mapped_column(sa.String(60))

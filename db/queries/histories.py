@@ -30,6 +30,7 @@ from db.models import (
     TrainingRun,
 )
 from db.queries.audits import PEOPLE_ONLY, locked_pairs
+from db.queries.training import made_by_run
 
 Actor = Literal["judge", "policy", "person", "model"]
 
@@ -202,7 +203,7 @@ def _trained(session: Session, criterion: Criterion, first: int, last: int) -> _
         )
         .join(LabelSet, LabelSet.id == LabelSetItem.label_set_id)
         .join(TrainingRun, TrainingRun.label_set_id == LabelSet.id)
-        .join(ModelVersion, ModelVersion.id == TrainingRun.model_version_id)
+        .join(ModelVersion, made_by_run())
         .where(LabelSetItem.pair_id.between(first, last), LabelSet.criterion == criterion)
         .distinct()
     )  # fmt: skip

@@ -40,6 +40,7 @@ from db.models import (
 from db.queries.audits import is_concealed, is_open, is_suspended, locked_pairs
 from db.queries.definitions import is_stale
 from db.queries.standing import GRADING, revoked_judges, revoked_people, standing_reviews
+from db.queries.training import made_by_run
 
 PEOPLE = (LabelSource.HUMAN, LabelSource.ADJUDICATED)
 _by_people = LabelSetItem.source.in_(PEOPLE)
@@ -260,7 +261,7 @@ def list_models_of(session: Session, label_set_ids: Collection[int]) -> dict[int
     """Label set -> the models that were trained on it, newest first."""
     rows = session.execute(
         sa.select(TrainingRun.label_set_id, ModelVersion)
-        .join(ModelVersion, ModelVersion.id == TrainingRun.model_version_id)
+        .join(ModelVersion, made_by_run())
         .where(TrainingRun.label_set_id.in_(list(label_set_ids)))
         .order_by(ModelVersion.id.desc())
     )

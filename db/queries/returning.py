@@ -26,6 +26,7 @@ from db.models import (
     TrainingRun,
 )
 from db.queries.standing import GRADING, standing_reviews
+from db.queries.training import made_by_run
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,12 +114,14 @@ def list_trained(session: Session, *, criterion: Criterion, newest: int) -> list
 def labels_frozen_at(session: Session, *, criterion: Criterion, model_ids: Sequence[int]) -> dict[int, datetime]:
     """When the labels of these models were frozen; a model that no run of that criterion made is missing."""
     rows = session.execute(
-        sa.select(TrainingRun.model_version_id, sa.func.max(LabelSet.created_at))
+        sa.select(ModelVersion.id, sa.func.max(LabelSet.created_at))
+        .select_from(TrainingRun)
+        .join(ModelVersion, made_by_run())
         .join(LabelSet, LabelSet.id == TrainingRun.label_set_id)
-        .where(LabelSet.criterion == criterion, TrainingRun.model_version_id.in_(list(model_ids)))
-        .group_by(TrainingRun.model_version_id)
+        .where(LabelSet.criterion == criterion, ModelVersion.id.in_(list(model_ids)))
+        .group_by(ModelVersion.id)
     )
-    return {row[0]: row[1] for row in rows if row[0] is not None}
+    return {row[0]: row[1] for row in rows}
 
 
 def effort_until(

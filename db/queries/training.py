@@ -299,10 +299,26 @@ def get_active_run(session: Session) -> TrainingRun | None:
 
 
 def get_run_of_model(session: Session, model_id: int) -> TrainingRun | None:
-    """The newest run that made a model."""
+    """The newest run that made a model, by itself or as the encoder under the adapter that it was after."""
     return session.scalar(
-        sa.select(TrainingRun).where(TrainingRun.model_version_id == model_id).order_by(TrainingRun.id.desc()).limit(1)
+        sa.select(TrainingRun).where(made_any_of([model_id])).order_by(TrainingRun.id.desc()).limit(1)
     )
+
+
+def made_by_run() -> sa.ColumnElement[bool]:
+    """For joins: a run's models, the one that it was after and the encoder under it."""
+    return ModelVersion.id.in_([TrainingRun.model_version_id, TrainingRun.trained_encoder_id])
+
+
+def made_any_of(model_ids: Collection[int]) -> sa.ColumnElement[bool]:
+    """Whether a run made one of these models."""
+    ids = list(model_ids)
+    return sa.or_(TrainingRun.model_version_id.in_(ids), TrainingRun.trained_encoder_id.in_(ids))
+
+
+def is_after(session: Session, model_id: int) -> bool:
+    """Whether a run was after that very model, not only after an adapter on top of it."""
+    return session.scalar(sa.select(TrainingRun.id).where(TrainingRun.model_version_id == model_id).limit(1)) is not None
 
 
 def criterion_of_model(session: Session, model_id: int) -> Criterion:
@@ -310,7 +326,7 @@ def criterion_of_model(session: Session, model_id: int) -> Criterion:
     found = session.scalar(
         sa.select(LabelSet.criterion)
         .join(TrainingRun, TrainingRun.label_set_id == LabelSet.id)
-        .where(TrainingRun.model_version_id == model_id)
+        .where(made_any_of([model_id]))
         .order_by(TrainingRun.id.desc())
         .limit(1)
     )
@@ -343,8 +359,7 @@ def label_sets_of(session: Session, model_ids: list[int]) -> list[int]:
         if model.id not in lineage:
             lineage.add(model.id)
             left += [below for below in (model.base_id, model.encoder_id) if below is not None]
-    made = TrainingRun.model_version_id.in_(lineage)
-    return sorted(session.scalars(sa.select(TrainingRun.label_set_id).where(made).distinct()))
+    return sorted(session.scalars(sa.select(TrainingRun.label_set_id).where(made_any_of(lineage)).distinct()))
 
 
 def list_runs(session: Session, *, limit: int) -> list[TrainingRun]:

@@ -15,7 +15,9 @@ from app.cli import cli
 from app.errors import InputInvalid, NothingToDo
 from builders import TOPICS, add_corpus, audit
 
-SETTINGS = "max_length = 64\npool_depth = 8\n[adapter]\nepochs = 2\nunseen_share = 0.0\nbatch_queries = 2\n"
+SETTINGS = (
+    "speed = 'adapter'\nmax_length = 64\npool_depth = 8\n[adapter]\nepochs = 2\nunseen_share = 0.0\nbatch_queries = 2\n"
+)
 
 
 def relabel(*words: str | Path) -> Result:
@@ -116,6 +118,7 @@ def test_train_takes_its_speed_and_any_setting_and_says_what_was_left_out(mine: 
     for words, named in (
         (("--speed", "full", "--set", "rank=4"), "there is no setting 'rank'"),
         (("--set", "rank=0"), "rank is 0"),
+        (("--speed", "full+adapter", "--set", "rank=4"), "those of the adapter on top begin with 'adapter.'"),
         (("--loss", "magic"), "loss is 'magic'"),
         (("--curriculum", "both"), "curriculum is 'both'"),
     ):

@@ -8,11 +8,12 @@ import sqlalchemy as sa
 
 from annotator.types import Criterion
 from app.bootstrap import Workspace
+from app.config import Speed
 from app.services import runs
 from app.services.round_reading import get_round
 from app.services.round_views import Part
 from db import models
-from db.enums import ModelKind, ModelStage, RoundStatus, RunStatus
+from db.enums import ModelStage, RoundStatus, RunStatus
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
@@ -129,14 +130,14 @@ def test_each_speed_says_what_it_changes_and_the_chosen_one_is_trained(app, smal
         session.add(models.LiveModel(id=1, model_version_id=model.id, changed_at=NOW))
     screen = app("train")
     speed = screen.radio(key="train.speed")
-    assert speed.options == ["Adapter: seconds", "Full: minutes or more"]
-    assert speed.value == ModelKind.ADAPTER
-    speed.set_value(ModelKind.FULL).run()
+    assert speed.options == ["Adapter: seconds", "Full: minutes or more", "Full, then adapter: minutes or more"]
+    assert speed.value == Speed.FULL_ADAPTER
+    speed.set_value(Speed.FULL).run()
     screen.button(key="train.start").click().run()
     assert not screen.exception
     run = runs.get_latest_run(small)
     assert run is not None
-    assert (run.status, run.speed) == (RunStatus.QUEUED, ModelKind.FULL)
+    assert (run.status, run.speed) == (RunStatus.QUEUED, Speed.FULL)
 
 
 def test_the_next_round_retrains_at_the_chosen_speed_and_one_that_goes_on_keeps_its_own(app, small: Workspace) -> None:
@@ -146,7 +147,7 @@ def test_the_next_round_retrains_at_the_chosen_speed_and_one_that_goes_on_keeps_
         model = session.scalars(sa.select(models.ModelVersion)).one()
         session.add(models.LiveModel(id=1, model_version_id=model.id, changed_at=NOW))
     screen = app("train")
-    screen.radio(key="train.speed").set_value(ModelKind.FULL).run()
+    screen.radio(key="train.speed").set_value(Speed.FULL).run()
     screen.button(key="train.round.start").click().run()
     assert not screen.exception
     with small.sessions.begin() as session:
@@ -154,7 +155,7 @@ def test_the_next_round_retrains_at_the_chosen_speed_and_one_that_goes_on_keeps_
         assert row.settings["overrides"] == {"speed": "full"}
         row.status = RoundStatus.FAILED
     screen = app("train")
-    screen.radio(key="train.speed").set_value(ModelKind.ADAPTER).run()
+    screen.radio(key="train.speed").set_value(Speed.ADAPTER).run()
     screen.button(key="train.round.again").click().run()
     with small.sessions.read() as session:
         row = session.scalars(sa.select(models.TrainingRound)).one()

@@ -57,7 +57,8 @@ def count(workspace: Workspace, table: type) -> int:
 def ready(tmp_path: Path) -> Workspace:
     create_workspace(tmp_path / "w", name="round test")
     (tmp_path / "w" / "relabel.toml").write_text(
-        'name = "round test"\nmax_length = 64\npool_depth = 8\n[adapter]\nepochs = 2\nunseen_share = 0.0\n',
+        'name = "round test"\nspeed = "adapter"\nmax_length = 64\npool_depth = 8\n'
+        "[adapter]\nepochs = 2\nunseen_share = 0.0\n",
         encoding="utf-8",
     )
     opened = open_workspace(tmp_path / "w")

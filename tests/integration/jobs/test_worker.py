@@ -16,6 +16,7 @@ import pytest
 import sqlalchemy as sa
 
 from app.bootstrap import Workspace, open_workspace
+from app.config import Speed
 from app.errors import Conflict
 from app.jobs import training
 from app.jobs.worker import run_worker
@@ -23,7 +24,7 @@ from app.services import runs
 from app.services.creating import create_workspace
 from app.services.indexing import ensure_dense_index, ensure_live_model
 from builders import add_candidates, add_corpus, add_suggestions, judge_held_out
-from db.enums import ModelKind, RunStatus
+from db.enums import RunStatus
 from db.models import Evaluation, ModelVersion, TrainingRun
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -112,7 +113,7 @@ def test_a_run_whose_worker_is_killed_is_finished_by_the_next_worker_and_made_on
     assert run.evaluation is not None
     assert [point.step for point in run.points] == sorted({point.step for point in run.points})
     assert len(run.points) == len({point.step for point in run.points}) > 0
-    if run.speed is ModelKind.FULL:
+    if run.speed is Speed.FULL:
         assert len(run.points) == run.report["steps"]
     with ready.sessions.read() as session:
         assert session.scalar(sa.select(sa.func.count()).select_from(ModelVersion)) == 2

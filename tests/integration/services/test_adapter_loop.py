@@ -10,7 +10,7 @@ import pytest
 import sqlalchemy as sa
 
 from app.bootstrap import Workspace
-from app.config import Settings
+from app.config import Settings, Speed
 from app.errors import NothingToDo
 from app.services import evaluating, labels, promotion, runs, training_work
 from app.services.hard_negatives import mine_stages
@@ -62,7 +62,7 @@ def test_an_adapter_stands_on_the_live_encoder_and_its_index(
     assert (made.kind, made.encoder_id, made.base_id, made.dim) == (ModelKind.ADAPTER, base.id, base.id, base.dim)
     assert count(after, IndexVersion) == count(before, IndexVersion)
     run = runs.get_run(after, run_id=adapted.run_id)
-    assert (run.status, run.speed, run.message) == (RunStatus.DONE, ModelKind.ADAPTER, "")
+    assert (run.status, run.speed, run.message) == (RunStatus.DONE, Speed.ADAPTER, "")
     assert run.evaluation is not None
     assert (run.evaluation.n_queries, run.evaluation.look) == (8, 1)
     assert run.report["stages"] == ["LLM labels"]
@@ -97,7 +97,7 @@ def test_the_next_adapter_is_never_built_on_an_adapter_and_a_full_run_starts_fro
     """Changes pile up on changes (FlagEmbedding#869), or a full training tries to fine-tune two matrices."""
     base, adapter = models(live_adapter)
     assert live_id(live_adapter) == adapter.id
-    for speed in ModelKind:
+    for speed in Speed:
         run_id, _, _ = runs.create_run(live_adapter, person="Ada", overrides={"speed": speed.value})
         with live_adapter.sessions.read() as session:
             assert session.get_one(TrainingRun, run_id).base_model_id == base.id

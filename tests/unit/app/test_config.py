@@ -27,7 +27,7 @@ def test_the_environment_goes_before_the_file_and_the_file_before_the_default(
     folder = _workspace(tmp_path, "pool_depth = 7\nepochs = 3\n")
     monkeypatch.setenv("RELABEL_POOL_DEPTH", "9")
     settings = load_settings(folder)
-    assert (settings.pool_depth, settings.epochs, settings.list_size) == (9, 3, 8)
+    assert (settings.pool_depth, settings.epochs, settings.list_size) == (9, 3, 4)
 
 
 def test_an_empty_variable_counts_as_not_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
+from app.config import Speed
 from app.services.run_remarks import remarks_on, warn
-from db.enums import ModelKind
 
 PLAIN: dict[str, Any] = {"keep": 1.0, "unseen": {}, "stages": ["LLM labels"], "cut_passages": 0, "skipped_lists": {}}
 
 
-def said(speed: ModelKind = ModelKind.ADAPTER, message: str = "", **report: Any) -> str:
+def said(speed: Speed = Speed.ADAPTER, message: str = "", **report: Any) -> str:
     return " ".join(remarks_on(PLAIN | report, speed=speed, message=message))
 
 
@@ -28,15 +28,15 @@ def test_a_full_model_below_its_base_on_unseen_questions_is_said_to_be() -> None
     warning = warn(PLAIN | {"unseen": unseen, "keep": 0.25})
     assert warning.startswith("It may do harm: on the 12 questions put aside")
     assert "nDCG@10 from 0.500 to 0.450" in warning
-    assert warning in said(ModelKind.FULL, unseen=unseen, keep=0.25)
-    assert "It may do harm" not in said(ModelKind.FULL, message=warning, unseen=unseen, keep=0.25), "not twice"
-    good = said(ModelKind.FULL, unseen=unseen | {"chosen": 0.6, "below_base": 0.0}, keep=0.5)
+    assert warning in said(Speed.FULL, unseen=unseen, keep=0.25)
+    assert "It may do harm" not in said(Speed.FULL, message=warning, unseen=unseen, keep=0.25), "not twice"
+    good = said(Speed.FULL, unseen=unseen | {"chosen": 0.6, "below_base": 0.0}, keep=0.5)
     assert "Checked on 12 questions put aside with all their relevant passages: nDCG@10 from 0.500 to 0.600." in good
     assert "50% of what was learned is kept, as the questions put aside say." in good
 
 
-@pytest.mark.parametrize("speed", list(ModelKind))
-def test_that_nothing_could_be_put_aside_is_said_at_both_speeds(speed: ModelKind) -> None:
+@pytest.mark.parametrize("speed", list(Speed))
+def test_that_nothing_could_be_put_aside_is_said_at_every_speed(speed: Speed) -> None:
     """Silence reads as: checked."""
     text = said(speed, unseen={"queries": 0.0}, keep=0.5)
     assert "No question could be put aside to check on" in text
@@ -77,5 +77,18 @@ def test_labels_and_stages_that_did_not_count_are_named() -> None:
     assert "Tried and not kept, for no pass over them was better than none: LLM labels." in text
     assert "1,200 labels were not trained on: their passages are not in the index." in text
     assert "Questions that could not be trained on (no positive: 3)." in text
-    assert "1 label was not trained on: list_size takes no more." in said(ModelKind.FULL, cut_passages=1)
+    assert "1 label was not trained on: list_size takes no more." in said(Speed.FULL, cut_passages=1)
     assert "Tried and not kept" not in said(by_stage=stages, keep=0.0), "nothing is kept, which the warning says"
+
+
+def test_of_an_encoder_with_an_adapter_on_top_each_is_told_apart() -> None:
+    """Two checks, two figures, and nobody can say which part of the model is the doubtful one."""
+    checked = {"queries": 20.0, "nDCG@10": 0.71, "nDCG@10 before": 0.7}
+    text = said(Speed.FULL_ADAPTER, cut_passages=1, adapter=PLAIN | {"unseen": checked, "cut_passages": 2})
+    encoder, _, on_top = text.partition("Of the adapter on top:")
+    assert "1 label was not trained on: list_size takes no more." in encoder
+    assert "2 labels were not trained on: their passages are not in the index." in on_top
+    assert "nDCG@10 from 0.700 to 0.710" in on_top
+    assert "Of the adapter" not in said(Speed.FULL_ADAPTER), "it is not trained yet"
+    none = said(Speed.FULL_ADAPTER, adapter=PLAIN | {"unseen": {"queries": 7.0}, "keep": 0.0})
+    assert "No adapter is on top: on the 7 questions put aside" in none

@@ -1,0 +1,119 @@
+"""One run that trains the encoder and then an adapter on top of it, on a tiny corpus with the real model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from app.bootstrap import Workspace
+from app.config import Settings, Speed
+from app.services import lineage, promotion, runs, training_work
+from app.services.search import search
+from builders import TOPICS
+from db.enums import ModelKind, ModelStage, RunStatus
+from db.models import Evaluation, IndexVersion, ModelVersion, TrainingRun
+from retriever.errors import TrainingCancelled
+from trained import Trained, copy_of, count, power_back, power_cut, stages, train_killed_and_repeated
+
+BOTH = Speed.FULL_ADAPTER.value
+NOTHING_KEPT = {"adapter.unseen_share": 0.5, "adapter.learning_rate": 5.0}
+
+
+@pytest.fixture(scope="module")
+def both(pooled_settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    """A run killed before its adapter was stored, then each of its steps done twice."""
+    workspace = copy_of(pooled_settings, tmp_path_factory.mktemp("both") / "w")
+    return train_killed_and_repeated(workspace, speed=BOTH)
+
+
+def models(workspace: Workspace) -> list[ModelVersion]:
+    with workspace.sessions.read() as session:
+        return list(session.scalars(sa.select(ModelVersion).order_by(ModelVersion.id)))
+
+
+def encoder_of(workspace: Workspace, run_id: int) -> int | None:
+    with workspace.sessions.read() as session:
+        return session.get_one(TrainingRun, run_id).trained_encoder_id
+
+
+def test_the_adapter_stands_on_the_encoder_that_the_same_run_trained(both: Trained, tmp_path: Path) -> None:
+    """An adapter learned for one encoder's vectors is put on top of another's, or serves over the old index."""
+    after = copy_of(both.settings, tmp_path / "a")
+    base, encoder, adapter = models(after)
+    assert (encoder.kind, encoder.base_id) == (ModelKind.FULL, base.id)
+    assert (adapter.kind, adapter.encoder_id, adapter.id) == (ModelKind.ADAPTER, encoder.id, both.model_id)
+    run = runs.get_run(after, run_id=both.run_id)
+    assert (run.status, run.speed) == (RunStatus.DONE, Speed.FULL_ADAPTER)
+    assert run.evaluation is not None
+    assert (run.evaluation.n_queries, run.evaluation.look, count(after, Evaluation)) == (8, 1, 1)
+    assert "Of the adapter on top:" in run.remarks
+    with after.sessions.read() as session:
+        indexed = set(session.scalars(sa.select(IndexVersion.model_version_id)))
+    assert encoder.id in indexed
+    assert adapter.id not in indexed
+    promotion.promote(after, model_id=adapter.id, person="Ada", override_reason="a try")
+    found = search(after, question=TOPICS[15].question, k=5)
+    assert found.live_model == f"run {both.run_id} (full+adapter, sum_marginal)"
+    assert len(found.live) == 5
+
+
+def test_a_kill_between_the_two_does_not_train_the_encoder_again(both: Trained, tmp_path: Path) -> None:
+    """The minutes are lost with the seconds, and two encoders of one run lie in the registry."""
+    after = copy_of(both.settings, tmp_path / "a")
+    assert both.models_after_kill == 2, "the encoder was not stored before the kill"
+    assert (both.trained_twice, count(after, ModelVersion)) == (False, 3)
+    run = runs.get_run(after, run_id=both.run_id)
+    steps = [point.step for point in run.points]
+    on_top = run.report["adapter"]
+    assert isinstance(on_top, dict)
+    assert isinstance(run.report["steps"], int)
+    assert steps == sorted(set(steps))
+    assert min(steps) <= run.report["steps"] < max(steps) <= run.report["steps"] + on_top["steps"]
+
+
+def test_the_labels_of_both_are_found(both: Trained, tmp_path: Path) -> None:
+    """The encoder has no label set in its lineage: its labels can be revoked and nobody learns of it."""
+    after = copy_of(both.settings, tmp_path / "a")
+    _, encoder, adapter = models(after)
+    found = [lineage.get_model_lineage(after, model_id=model.id) for model in (encoder, adapter)]
+    sets = [one.label_set for one in found]
+    assert sets[0] is not None
+    assert sets[0] == sets[1]
+    assert found[1].chain[0].id == encoder.id
+    assert found[1].chain[0].n_labels == sets[0].n_labels
+
+
+def test_an_adapter_that_helps_nowhere_is_left_out(before: Workspace) -> None:
+    """A candidate that is the encoder under another name; or all is thrown away, the encoder with it."""
+    run_id, _, _ = runs.create_run(before, person="Ada", overrides={"speed": BOTH, **NOTHING_KEPT})
+    model_id = training_work.train_step(before, run_id)
+    assert model_id == encoder_of(before, run_id)
+    assert (len(models(before)), stages(before)[model_id]) == (2, ModelStage.CANDIDATE)
+    assert training_work.train_step(before, run_id) == model_id, "asked twice"
+    assert training_work.evaluate_step(before, run_id) is not None, "taken for a model that changes nothing"
+    training_work.finish(before, run_id, RunStatus.DONE)
+    run = runs.get_run(before, run_id=run_id)
+    assert any(remark.startswith("No adapter is on top: on the ") for remark in run.remarks)
+    assert stages(before)[model_id] is ModelStage.CANDIDATE
+
+
+def test_a_run_cancelled_between_the_two_leaves_no_candidate(before: Workspace) -> None:
+    """Cancelled means: its half shows up as a candidate anyway."""
+    run_id, _, _ = runs.create_run(before, person="Ada", overrides={"speed": BOTH})
+    power_cut(before, "training_run", "UPDATE OF model_version_id")
+    with pytest.raises(sa.exc.IntegrityError):
+        training_work.train_step(before, run_id)
+    power_back(before)
+    encoder = encoder_of(before, run_id)
+    assert encoder is not None
+    runs.request_cancel(before, run_id=run_id, person="Grace")
+    with pytest.raises(TrainingCancelled):
+        training_work.train_step(before, run_id)
+    training_work.finish(before, run_id, RunStatus.CANCELLED)
+    assert stages(before)[encoder] is ModelStage.RETIRED
+    again, _, _ = runs.create_run(before, person="Ada", overrides={"speed": "full"})
+    assert training_work.train_step(before, again) == encoder, "the same labels give the same weights"
+    training_work.finish(before, again, RunStatus.DONE)
+    assert stages(before)[encoder] is ModelStage.CANDIDATE
