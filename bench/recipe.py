@@ -18,14 +18,14 @@ from bench.result import Json, Result
 from bench.retraining_arms import Recipe
 from bench.retraining_measure import Arm, Limits, measure_ours, measure_zero_shot, slice_of
 from bench.retraining_sets import RetrainingSet, test_set, training_side
-from retriever.types import AdapterSettings
+from retriever.types import ADAPTER_KINDS
 
 SETS = ("scifact", "msrd")
 """Whose labels are split; the disjoint splits are parts of these. Of trecdl each year is the other's test."""
 
 UNSEEN_MAY_FALL = 0.005
-_SHORT = {"list_size": 4, "epochs": 1, "batch_queries": 16, "learning_rate": 5e-5}
-"""More questions for the same number of texts: four passages of each instead of eight, read once instead of twice."""
+_LONG = {"list_size": 8, "epochs": 2, "batch_queries": 8, "learning_rate": 2e-5}
+"""Fewer questions for the same number of texts: eight passages of each instead of four, read twice instead of once."""
 
 TARGET = (
     "of the candidates that nowhere lose more than .005 nDCG@10 on unseen training-side queries, on the mean over the "
@@ -36,9 +36,15 @@ TARGET = (
 def default_recipe() -> Recipe:
     """What `relabel train` does when nothing is said."""
     settings = settings_from(Path(), {})
-    if settings.speed == "adapter":
-        return Recipe(full=None, adapter=settings.adapter_training())
-    return full_recipe()
+    return Recipe(
+        full=None if settings.speed == "adapter" else settings.full_training(),
+        adapter=None if settings.speed == "full" else settings.adapter_training(),
+    )
+
+
+def adapter_recipe(**changes: Any) -> Recipe:
+    """What `relabel train --speed adapter` does, with changes."""
+    return Recipe(full=None, adapter=settings_from(Path(), {}).adapter_training(**changes))
 
 
 def full_recipe(**changes: Any) -> Recipe:
@@ -48,21 +54,17 @@ def full_recipe(**changes: Any) -> Recipe:
 
 def candidates() -> dict[str, Recipe]:
     """Name → recipe; the product's default is among them under the name `default`."""
-    kernel, low_rank, mlp = (AdapterSettings(kind=kind) for kind in ("kernel", "low_rank", "mlp"))
     return {
         "default": default_recipe(),
-        "adapter: kernel": Recipe(None, kernel),
-        "adapter: low rank": Recipe(None, low_rank),
-        "adapter: mlp": Recipe(None, mlp),
+        **{f"adapter: {kind}": adapter_recipe(kind=kind) for kind in ADAPTER_KINDS},
         **{
-            f"adapter: kernel, {loss}": Recipe(None, AdapterSettings(kind="kernel", loss=loss))
+            f"adapter: kernel, {loss}": adapter_recipe(kind="kernel", loss=loss)
             for loss in ("infonce", "lse_pair", "arl2", "list_net", "lambda", "kl")
         },
         "full": full_recipe(),
-        "full: short lists, once": full_recipe(**_SHORT),
-        "full: short lists, once, all layers": full_recipe(**_SHORT, trainable_layers=None),
-        "full, choice of how much to keep": full_recipe(unseen_share=0.1),
-        "full, then adapter: kernel": replace(full_recipe(unseen_share=0.1), adapter=kernel),
+        "full: all layers": full_recipe(trainable_layers=None),
+        "full: long lists, twice": full_recipe(**_LONG),
+        "full: long lists, twice, then adapter": replace(full_recipe(**_LONG), adapter=adapter_recipe().adapter),
     }
 
 

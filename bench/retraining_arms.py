@@ -42,12 +42,16 @@ class Recipe:
 
 @dataclass(frozen=True, slots=True)
 class Trained:
-    """A ranking of the judged queries, how many texts the encoder read in training, and how long that took."""
+    """A ranking of the judged queries, how many texts the encoder read in training, and how long that took.
+
+    encoder_alone: the ranking by the trained encoder without the adapter that was trained on top of it.
+    """
 
     run: Run
     encoded: int
     seconds: float
     notes: Mapping[str, float]
+    encoder_alone: Run | None = None
 
 
 def zero_shot(chosen: RetrainingSet) -> Run:
@@ -90,7 +94,7 @@ def ours(chosen: RetrainingSet, recipe: Recipe, *, seed: int, max_texts: int) ->
     from retriever.adapter_training import train_adapter
     from retriever.training import train
 
-    started, encoded, notes = time.monotonic(), 0, dict[str, float]()
+    started, encoded, notes, encoder_alone = time.monotonic(), 0, dict[str, float](), None
     vectors, queries = _shipped_vectors(chosen), dict(chosen.query_vectors)
     with tempfile.TemporaryDirectory() as scratch:
         if recipe.full is not None:
@@ -108,6 +112,7 @@ def ours(chosen: RetrainingSet, recipe: Recipe, *, seed: int, max_texts: int) ->
             seconds = time.monotonic() - started
             ids = chosen.searched if recipe.adapter is None else _wanted(chosen)
             vectors, queries = _encode_again(chosen, model, ids)
+            encoder_alone = _rank(chosen, vectors, queries)
             started = time.monotonic() - seconds
         if recipe.adapter is not None:
             adapter = Path(scratch) / "adapter"
@@ -125,7 +130,7 @@ def ours(chosen: RetrainingSet, recipe: Recipe, *, seed: int, max_texts: int) ->
             notes |= {f"adapter {name}": value for name, value in report.unseen.items()}
             moved = QueryAdapter.load(adapter).apply(np.stack([queries[query] for query in chosen.judged]))
             queries.update(zip(chosen.judged, moved, strict=True))
-    return Trained(_rank(chosen, vectors, queries), encoded, time.monotonic() - started, notes)
+    return Trained(_rank(chosen, vectors, queries), encoded, time.monotonic() - started, notes, encoder_alone)
 
 
 def library_default(chosen: RetrainingSet, *, seed: int, max_texts: int, learning_rate: float, epochs: int) -> Trained:

@@ -24,13 +24,17 @@ MEASURE = "nDCG@10"
 
 @dataclass(frozen=True, slots=True)
 class Arm:
-    """What one way of ranking gave: query id → nDCG@10, the mean over its seeds; each seed's mean; and what it cost."""
+    """What one way of ranking gave: query id → nDCG@10, the mean over its seeds; each seed's mean; and what it cost.
+
+    encoder_alone: what the trained encoder gave without the adapter trained on top of it.
+    """
 
     by_query: Mapping[str, float]
     by_seed: tuple[float, ...]
     encoded: float = 0.0
     seconds: float = 0.0
     notes: tuple[Mapping[str, float], ...] = ()
+    encoder_alone: Arm | None = None
 
     @property
     def mean(self) -> float:
@@ -40,7 +44,7 @@ class Arm:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """max_texts: most texts that an encoder reads while it is trained; the same for all arms of a set."""
+    """max_texts: most texts that an encoder reads while its weights are trained."""
 
     max_texts: int = 2_000
 
@@ -107,13 +111,19 @@ def _scores(chosen: RetrainingSet, run: Run) -> dict[str, float]:
 
 
 def _trained(chosen: RetrainingSet, arm: str, train: Callable[[int], Trained], *, seeds: Collection[int]) -> Arm:
-    found = [_kept(chosen, f"{arm} seed {seed}", partial(train, seed)) for seed in seeds]
+    return _mean_of([_kept(chosen, f"{arm} seed {seed}", partial(train, seed)) for seed in seeds])
+
+
+def _mean_of(found: Sequence[Arm]) -> Arm:
+    """The mean over runs of one seed each."""
+    alone = [one.encoder_alone for one in found if one.encoder_alone is not None]
     return Arm(
         by_query={query: fmean(one.by_query[query] for one in found) for query in found[0].by_query},
         by_seed=tuple(one.by_seed[0] for one in found),
         encoded=fmean(one.encoded for one in found),
         seconds=fmean(one.seconds for one in found),
-        notes=tuple(one.notes[0] for one in found),
+        notes=tuple(notes for one in found for notes in one.notes),
+        encoder_alone=_mean_of(alone) if alone else None,
     )
 
 
@@ -125,15 +135,18 @@ def _kept(chosen: RetrainingSet, arm: str, train: Callable[[], Trained]) -> Arm:
             "encoded": trained.encoded,
             "seconds": trained.seconds,
             "notes": trained.notes,
+            "encoder alone": None if trained.encoder_alone is None else _scores(chosen, trained.encoder_alone),
         }
 
     stored = kept([chosen.name, _hash_of(chosen), arm], measured)
+    alone = stored["encoder alone"]
     return Arm(
         by_query=stored["scores"],
         by_seed=(fmean(stored["scores"].values()),),
         encoded=stored["encoded"],
         seconds=stored["seconds"],
         notes=(stored["notes"],),
+        encoder_alone=None if alone is None else Arm(by_query=alone, by_seed=(fmean(alone.values()),)),
     )
 
 
