@@ -150,6 +150,15 @@ class Settings(BaseSettings):
         }
         return AdapterSettings(**typed(AdapterSettings, values))
 
+    def adapter_on_top(self, **changes: Any) -> AdapterSettings:
+        """How an adapter on top of a trained encoder is trained, with these changes.
+
+        Unless said otherwise the questions put aside as unseen may lose gate_margin by it: the gate lets a model lose
+        as much, and the encoder below gained there.
+        Raises: ValueError naming what is unknown or not allowed.
+        """
+        return self.adapter_training(**{"unseen_tolerance": self.gate_margin} | self.adapter | changes)
+
     @property
     def models(self) -> Path:
         return self.workspace / "models"

@@ -36,10 +36,15 @@ TARGET = (
 def default_recipe() -> Recipe:
     """What `relabel train` does when nothing is said."""
     settings = settings_from(Path(), {})
-    return Recipe(
-        full=None if settings.speed == "adapter" else settings.full_training(),
-        adapter=None if settings.speed == "full" else settings.adapter_training(),
-    )
+    if settings.speed == "adapter":
+        return adapter_recipe()
+    return full_recipe() if settings.speed == "full" else stacked_recipe()
+
+
+def stacked_recipe(**changes: Any) -> Recipe:
+    """What `relabel train --speed full+adapter` does, with changes of the encoder's training."""
+    settings = settings_from(Path(), {})
+    return Recipe(full=settings.full_training(**changes), adapter=settings.adapter_on_top())
 
 
 def adapter_recipe(**changes: Any) -> Recipe:
@@ -62,9 +67,9 @@ def candidates() -> dict[str, Recipe]:
             for loss in ("infonce", "lse_pair", "arl2", "list_net", "lambda", "kl")
         },
         "full": full_recipe(),
-        "full: all layers": full_recipe(trainable_layers=None),
+        "full: the last three layers": full_recipe(trainable_layers=3),
         "full: long lists, twice": full_recipe(**_LONG),
-        "full: long lists, twice, then adapter": replace(full_recipe(**_LONG), adapter=adapter_recipe().adapter),
+        "full, then adapter, nothing lost on unseen": replace(full_recipe(), adapter=adapter_recipe().adapter),
     }
 
 

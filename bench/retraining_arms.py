@@ -88,6 +88,8 @@ def fused(runs: Mapping[str, Run]) -> Run:
 def ours(chosen: RetrainingSet, recipe: Recipe, *, seed: int, max_texts: int) -> Trained:
     """The product's training: mined negatives where a list has too few, the encoder, then the query adapter.
 
+    The texts counted are those that the encoder is trained on; for the adapter it encodes each labelled query once.
+
     max_texts: most texts that the encoder may read in training; the lists are then a seeded part of those there are.
     """
     from retriever.adapter import QueryAdapter
@@ -126,7 +128,6 @@ def ours(chosen: RetrainingSet, recipe: Recipe, *, seed: int, max_texts: int) ->
                 ),
                 output=adapter,
             )
-            encoded += len(chosen.lists)
             notes |= {f"adapter {name}": value for name, value in report.unseen.items()}
             moved = QueryAdapter.load(adapter).apply(np.stack([queries[query] for query in chosen.judged]))
             queries.update(zip(chosen.judged, moved, strict=True))

@@ -55,6 +55,11 @@ class _Point:
     unseen: float
     strength: float
 
+    @property
+    def both(self) -> float:
+        """The sum of the two: as many questions may come of one kind as of the other."""
+        return self.seen + self.unseen
+
 
 def choose_plan(
     transform: Transform,
@@ -64,14 +69,16 @@ def choose_plan(
     *,
     trained: Sequence[VectorList],
     relevant_from: float,
+    tolerance: float = 0.0,
     live: Live | None = None,
 ) -> Plan:
-    """The epochs of each stage, and the strength, that are best on seen without being below the model before on unseen.
+    """The epochs of each stage, and the strength, that gain most on the mean of seen and unseen lists.
+
+    None counts that is below the model before on unseen by more than the tolerance (nDCG@10).
 
     The model before is the live adapter on lists whose relevant passages were new to it, and the encoder alone on the
     others: what it was trained on is unseen to the new one only, and nothing new would ever be better there.
-    Of an epoch the greatest strength that is not below on unseen counts: the best of several on few lists is often
-    luck. Without an unseen list at most MOST_UNCHECKED is kept.
+    Without an unseen list at most MOST_UNCHECKED is kept.
     stages: each call trains the transform through one stage in place and yields after each epoch; a stage starts from
     the epoch chosen before it. Measured by the mean nDCG@10 of the lists put aside. Where no point is better than the
     model before, nothing is kept. trained: lists that stand in for seen ones where too few could be put aside.
@@ -90,10 +97,11 @@ def choose_plan(
     for stage in stages:
         state, epochs, waited = _copy(transform), 0, 0
         for epoch, _ in enumerate(stage(), start=1):
-            points = (_at(transform, strength, seen, aside.unseen, corpus) for strength in strengths)
-            found = next((point for point in points if point.unseen >= floor.unseen), floor)
+            points = [_at(transform, strength, seen, aside.unseen, corpus) for strength in strengths]
+            allowed = [point for point in points if point.unseen >= floor.unseen - tolerance]
+            found = max(allowed, key=lambda point: point.both, default=floor)
             waited += 1
-            if found.seen > best.seen:
+            if found.both > best.both:
                 best, state, epochs, waited = found, _copy(transform), epoch, 0
             if epochs and waited >= PATIENCE:
                 break

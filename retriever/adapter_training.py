@@ -205,6 +205,7 @@ def _choose(
         corpus,
         trained=_judged_of(trained, prepared, aside, settings),
         relevant_from=settings.relevant_from,
+        tolerance=settings.unseen_tolerance,
         live=live,
     )
 

@@ -90,7 +90,7 @@ def make_recipe(settings: Settings, overrides: Mapping[str, Any]) -> Recipe:
             own = {name: value for name, value in changes.items() if name.startswith(ON_TOP)}
             changes = {name: value for name, value in changes.items() if name not in own}
             shared = {name: changes[name] for name in _SHARED if name in changes}
-            on_top = settings.adapter_training(**shared | {name.removeprefix(ON_TOP): own[name] for name in own})
+            on_top = settings.adapter_on_top(**shared | {name.removeprefix(ON_TOP): own[name] for name in own})
         training = settings.adapter_training(**changes) if adapter else settings.full_training(**changes)
     except ValueError as exc:
         whose = f"; those of the adapter on top begin with {ON_TOP!r}" if speed == Speed.FULL_ADAPTER else ""

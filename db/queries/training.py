@@ -318,7 +318,9 @@ def made_any_of(model_ids: Collection[int]) -> sa.ColumnElement[bool]:
 
 def is_after(session: Session, model_id: int) -> bool:
     """Whether a run was after that very model, not only after an adapter on top of it."""
-    return session.scalar(sa.select(TrainingRun.id).where(TrainingRun.model_version_id == model_id).limit(1)) is not None
+    return (
+        session.scalar(sa.select(TrainingRun.id).where(TrainingRun.model_version_id == model_id).limit(1)) is not None
+    )
 
 
 def criterion_of_model(session: Session, model_id: int) -> Criterion:
