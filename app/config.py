@@ -16,6 +16,8 @@ from app.errors import SettingsInvalid, WorkspaceMissing
 from retriever.types import LOSS_NAMES, AdapterSettings, TrainingSettings
 
 FILE = "relabel.toml"
+KERNEL_POWER_ON_TOP = 8.0
+"""`kernel_power` of an adapter on top of a trained encoder; chosen on training-side questions (docs/training.md)."""
 Probability = Annotated[float, Field(ge=0.0, le=1.0)]
 Change = str | bool | int | float | None
 """What a field of `TrainingSettings` or `AdapterSettings` may be set to, in the tables `training` and `adapter`."""
@@ -84,13 +86,13 @@ class Settings(BaseSettings):
 
     speed: Speed = Speed.FULL_ADAPTER
     curriculum: Literal["curriculum", "union", "human", "llm"] = "curriculum"
-    human_epochs: Annotated[int, Field(ge=1, le=100)] | None = 1
+    human_epochs: Annotated[int, Field(ge=1, le=100)] | None = None
     human_learning_rate: Annotated[float, Field(gt=0, lt=1)] | None = None
     human_one_positive: bool = False
     mined_negatives: Annotated[int, Field(ge=0, le=64)] = 0
     start_from: Literal["base", "live"] = "base"
     loss: str = LOSS_NAMES[0]
-    epochs: Annotated[int, Field(ge=1, le=100)] = 1
+    epochs: Annotated[int, Field(ge=1, le=100)] | None = None
     learning_rate: Annotated[float, Field(gt=0, lt=1)] = 5e-5
     batch_queries: Annotated[int, Field(ge=1, le=1024)] = 16
     list_size: Annotated[int, Field(ge=2, le=512)] = 4
@@ -153,11 +155,13 @@ class Settings(BaseSettings):
     def adapter_on_top(self, **changes: Any) -> AdapterSettings:
         """How an adapter on top of a trained encoder is trained, with these changes.
 
-        Unless said otherwise the questions put aside as unseen may lose gate_margin by it: the gate lets a model lose
-        as much, and the encoder below gained there.
+        Unless said otherwise its keys reach less far than those of an adapter by itself, for what carries over the
+        encoder below has learned; and the questions put aside as unseen may lose gate_margin by it, which the gate lets
+        a model lose.
         Raises: ValueError naming what is unknown or not allowed.
         """
-        return self.adapter_training(**{"unseen_tolerance": self.gate_margin} | self.adapter | changes)
+        usual = {"kernel_power": KERNEL_POWER_ON_TOP, "unseen_tolerance": self.gate_margin}
+        return self.adapter_training(**usual | self.adapter | changes)
 
     @property
     def models(self) -> Path:

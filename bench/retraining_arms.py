@@ -109,7 +109,7 @@ def ours(chosen: RetrainingSet, recipe: Recipe, *, seed: int, max_texts: int) ->
                 settings=settings,
                 output=model,
             )
-            encoded += settings.epochs * _count_texts(lists, settings)
+            encoded += settings.passes(len(lists)) * _count_texts(lists, settings)
             notes |= {"keep": report.keep, **{f"encoder {name}": value for name, value in report.unseen.items()}}
             seconds = time.monotonic() - started
             ids = chosen.searched if recipe.adapter is None else _wanted(chosen)
@@ -253,7 +253,7 @@ def _hardest_first(
 def _within(lists: Sequence[GradedList], settings: TrainingSettings, *, max_texts: int, seed: int) -> list[GradedList]:
     """A seeded part of the lists, as many as fit; the hardest negatives of a long list first."""
     chosen: list[GradedList] = []
-    left = max_texts / settings.epochs
+    left = max_texts / settings.passes(len(lists))
     for at in np.random.default_rng(seed).permutation(len(lists)).tolist():
         left -= _count_texts([lists[at]], settings)
         if left < 0:

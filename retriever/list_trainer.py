@@ -77,7 +77,7 @@ class Watch:
 def count_steps(lists: Sequence[TrainingList], settings: TrainingSettings) -> int:
     """Steps that a stage with these lists takes."""
     keys = [entry.key for entry in lists]
-    return settings.epochs * len(batch_positions(keys, range(len(keys)), batch_size=settings.batch_queries))
+    return settings.passes(len(keys)) * len(batch_positions(keys, range(len(keys)), batch_size=settings.batch_queries))
 
 
 def run_stage(
@@ -97,7 +97,7 @@ def run_stage(
         model=model,
         args=SentenceTransformerTrainingArguments(
             output_dir=str(scratch),
-            num_train_epochs=settings.epochs,
+            num_train_epochs=settings.passes(len(lists)),
             per_device_train_batch_size=settings.batch_queries,
             learning_rate=settings.learning_rate,
             weight_decay=settings.weight_decay,
@@ -118,7 +118,7 @@ def run_stage(
     for noisy in (PrinterCallback, ProgressCallback):
         trainer.remove_callback(noisy)
     trainer.train()
-    watch.epochs += settings.epochs
+    watch.epochs += settings.passes(len(lists))
 
 
 class _StepCallback(TrainerCallback):

@@ -184,7 +184,7 @@ def _train_stage(
         run_stage(batch_loss, prepared.lists, settings, watch=watch, scratch=scratch)
         skipped["nothing to compare with in any batch"] = len(prepared.lists) - len(batch_loss.compared)
     losses = watch.losses[before:]
-    last_epoch = losses[-max(1, len(losses) // settings.epochs) :]
+    last_epoch = losses[-max(1, len(losses) // settings.passes(len(prepared.lists))) :]
     kept = [passage for entry in prepared.lists for passage in entry.kept]
     return StageReport(
         name=stage.name,

@@ -77,3 +77,35 @@ def test_where_the_live_adapter_was_trained_on_the_answer_the_encoder_is_the_mea
     plan = choose(unseen=(make_list(1),), live=Live(moved, trained_on=frozenset({2})))
     assert plan.strength == 1.0
     assert (plan.figures["nDCG@10 before"], plan.figures["queries new to live"]) == (pytest.approx(DECOY_FIRST), 0)
+
+
+def choose_of_both(*, away: float, tolerance: float) -> Plan:
+    """Of a change that helps the first query from half its strength on, and moves the second `away` from its answer."""
+    transform = Kernel.fresh(torch.tensor(QUERIES), power=4.0)
+
+    def stage() -> Iterator[float]:
+        with torch.no_grad():
+            transform.values[0, 1], transform.values[1, 0] = 2.0, away
+        yield 0.0
+
+    aside = Aside(unseen=(make_list(1),), seen=(), cold=frozenset(), query_ids=frozenset({"q1"}))
+    trained = [make_list(0)]
+    return choose_plan(transform, [stage], aside, make_corpus(), trained=trained, relevant_from=1, tolerance=tolerance)
+
+
+@pytest.mark.parametrize("tolerance", [0.0, 1.0])
+def test_as_much_of_a_change_is_kept_as_helps_both_kinds_most(tolerance: float) -> None:
+    """Where some loss is allowed it was taken to the last hundredth, for nothing in return."""
+    plan = choose_of_both(away=1.5, tolerance=tolerance)
+    assert plan.strength == 0.5
+    assert plan.figures["trained nDCG@10"] == 1
+    assert plan.figures["nDCG@10"] == pytest.approx(DECOY_FIRST)
+
+
+def test_unseen_lists_may_lose_what_is_allowed_and_no_more() -> None:
+    """A great gain on what was labelled is thrown away for one rank on one list put aside; or everything is taken."""
+    loss = DECOY_FIRST - 1 / math.log2(5)
+    assert choose_of_both(away=3.0, tolerance=loss / 2).strength == 0
+    allowed = choose_of_both(away=3.0, tolerance=loss * 1.01)
+    assert allowed.strength > 0
+    assert allowed.figures["nDCG@10"] == pytest.approx(1 / math.log2(5))

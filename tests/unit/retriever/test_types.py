@@ -59,3 +59,10 @@ def test_a_label_that_is_no_number_is_refused(grade: float, weight: float) -> No
     """A NaN grade is smaller than nothing and larger than nothing: it would slip through every comparison."""
     with pytest.raises(ValueError, match=r"grade|weight"):
         GradedList("q", "q", (LabelledPassage("p", "text", grade, weight),))
+
+
+@pytest.mark.parametrize(("n_lists", "passes"), [(0, 2), (1, 2), (50, 2), (200, 2), (399, 2), (400, 1), (90_000, 1)])
+def test_few_lists_are_passed_over_more_often_and_many_once(n_lists: int, passes: int) -> None:
+    """Fifty questions, read once in four steps, teach next to nothing; ten thousand, read twice, take a night."""
+    assert TrainingSettings().passes(n_lists) == passes
+    assert TrainingSettings(epochs=7).passes(n_lists) == 7
