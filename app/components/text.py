@@ -41,3 +41,10 @@ def with_minus(text: str) -> str:
 def counted(number: int, noun: str, plural: str | None = None) -> str:
     """ "1 query", "2 queries", "12,345 pairs"."""
     return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
+
+
+def minutes_text(minutes: float) -> str:
+    """An estimate of a time, in words: minutes, from two hours on hours."""
+    if minutes < 1:
+        return "under a minute"
+    return f"{minutes:,.0f} min" if minutes < 120 else f"{minutes / 60:,.1f} h"

@@ -7,7 +7,7 @@ import streamlit as st
 from app import state
 from app.components.problems import OURS, sentence, show_notice, told
 from app.components.table import show_table
-from app.components.text import counted, escaped, literal
+from app.components.text import counted, escaped, literal, minutes_text
 from app.jobs import labelling as label_queue
 from app.services import costs, judge_choices, label_jobs, label_plans
 from app.services.judge_choices import JudgeChoice
@@ -86,7 +86,7 @@ def _plan(plan: LabelPlan) -> None:
     )
     columns[2].metric("Cost", _money(plan), help=literal(plan.tokens_basis))
     columns[3].metric(
-        "Time", "unknown" if plan.minutes is None else _minutes(plan.minutes), help=literal(plan.minutes_basis)
+        "Time", "unknown" if plan.minutes is None else minutes_text(plan.minutes), help=literal(plan.minutes_basis)
     )
     worst = f"At worst {_rough(plan.worst_tokens)} tokens"
     if plan.worst_cost_usd is not None:
@@ -111,12 +111,6 @@ def _rough(tokens: int) -> str:
     if tokens < 1_000:
         return f"{tokens:,}"
     return f"{tokens / 1e3:,.0f} k" if tokens < 1_000_000 else f"{tokens / 1e6:,.1f} M"
-
-
-def _minutes(minutes: float) -> str:
-    if minutes < 1:
-        return "under a minute"
-    return f"{minutes:,.0f} min" if minutes < 120 else f"{minutes / 60:,.1f} h"
 
 
 def _start(choice: JudgeChoice, plan: LabelPlan, jobs: tuple[LabelJobView, ...]) -> None:

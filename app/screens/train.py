@@ -14,10 +14,11 @@ from app.components.lineage import show_revoked_mark
 from app.components.open_round import chosen_speed, draw_rounds
 from app.components.problems import OURS, sentence, show_notice, told
 from app.components.table import show_table
-from app.components.text import counted, escaped, literal
+from app.components.text import counted, escaped, literal, minutes_text
 from app.config import Speed
 from app.jobs import training
 from app.services import judging_first, lineage, promotion, runs
+from app.services.encoding_time import get_encoding_time
 from app.services.views import EvaluationView, ModelView, RunView
 from db.enums import ModelStage, RunStatus
 
@@ -34,7 +35,7 @@ _SPEEDS = {
 }
 _SPEED_SAYS = {
     Speed.ADAPTER: "Only how questions are encoded changes; the passages’ vectors and the index stay as they are.",
-    Speed.FULL: "The encoder itself changes, so all passages are encoded anew before the model can be tried.",
+    Speed.FULL: "The encoder itself changes.",
     Speed.FULL_ADAPTER: "The encoder learns what carries over to new passages, the adapter on top what was labelled.",
 }
 _MAKES = {
@@ -111,7 +112,7 @@ def _start() -> None:
             list(_SPEEDS),
             index=list(_SPEEDS).index(state.get_workspace().settings.speed),
             format_func=_SPEEDS.__getitem__,
-            captions=[_SPEED_SAYS[kind] for kind in _SPEEDS],
+            captions=_captions(),
             key="train.speed",
             horizontal=True,
         )
@@ -119,6 +120,15 @@ def _start() -> None:
             st.warning(literal(labels.problem), icon=":material/block:")
             review = state.SCREENS["review"]
             st.page_link(review.path, label=f"Go to {review.title}", icon=review.icon)
+
+
+def _captions() -> list[str]:
+    """What each speed changes, and what it costs before the model can be tried."""
+    time = get_encoding_time(state.get_workspace())
+    passages = "All passages are" if time is None else f"All {counted(time.n_passages, 'passage')} are"
+    lasts = "" if time is None or time.seconds is None else f": {minutes_text(time.seconds / 60)} here"
+    encoding = f" {passages} encoded anew before the model can be tried{lasts}."
+    return [says + ("" if speed is Speed.ADAPTER else encoding) for speed, says in _SPEED_SAYS.items()]
 
 
 def _begin() -> None:

@@ -10,10 +10,12 @@ from annotator.types import Criterion
 from app.bootstrap import Workspace
 from app.config import Speed
 from app.services import runs
+from app.services.encoder_choice import choose_backend
 from app.services.round_reading import get_round
 from app.services.round_views import Part
 from db import models
 from db.enums import ModelStage, RoundStatus, RunStatus
+from retriever.encoding.measuring import BackendFigure, Measurement
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
@@ -216,3 +218,33 @@ def test_the_table_of_rounds_shows_the_gain_and_whether_to_stop(app, small: Work
     page = html_of(app("train"))
     for shown in (">0.722<", ">0.660 to 0.780<", "+0.0010", ">150<", ">12, ", ">stop<", "You can stop: &lt;b&gt;100"):
         assert shown in page, shown
+
+
+def test_a_speed_that_encodes_all_passages_says_how_many_and_how_long(app, small: Workspace) -> None:
+    """A click on the default, over a million passages, and the machine is busy until tomorrow without a word before."""
+    add_run(small, RunStatus.DONE)
+    with small.sessions.begin() as session:
+        model = session.scalars(sa.select(models.ModelVersion)).one()
+        session.add(models.LiveModel(id=1, model_version_id=model.id, changed_at=NOW))
+    adapter, full, both = app("train").radio(key="train.speed").proto.captions
+    assert "anew" not in adapter
+    for caption in (full, both):
+        assert caption.endswith("All passages are encoded anew before the model can be tried.")
+    with small.sessions.begin() as session:
+        session.add(
+            models.IndexVersion(
+                system="dense:b",
+                corpus_hash="c",
+                model_version_id=model.id,
+                path="i",
+                n_passages=90_000,
+                created_at=NOW,
+            )
+        )
+    _, full, _ = app("train").radio(key="train.speed").proto.captions
+    assert full.endswith("All 90,000 passages are encoded anew before the model can be tried.")
+    figures = (BackendFigure("torch", 20.0, 1.0), BackendFigure("openvino", 50.0, 1.0))
+    choose_backend(small, model, n_texts=90_000, measure=lambda: Measurement("openvino", 128, figures))
+    _, full, both = app("train").radio(key="train.speed").proto.captions
+    for caption in (full, both):
+        assert caption.endswith("All 90,000 passages are encoded anew before the model can be tried: 30 min here.")
