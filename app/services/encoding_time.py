@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from app.bootstrap import Workspace
 from app.services.encoder_choice import get_choice
 from app.services.indexing import encoder_model
-from db.queries.registry import get_live, newest_index
+from db.queries.registry import count_passages, get_live
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,14 +19,17 @@ class EncodingTime:
 
 
 def get_encoding_time(workspace: Workspace) -> EncodingTime | None:
-    """What encoding the corpus with a new encoder would take; None where nothing was indexed for the live one yet."""
+    """What encoding the corpus with a new encoder would take; None where no model is live yet."""
     with workspace.sessions.read() as session:
         live = get_live(session)
-        encoder = None if live is None else encoder_model(session, live)
-        index = None if encoder is None else newest_index(session, model_id=encoder.id)
-    if encoder is None or index is None:
-        return None
+        if live is None:
+            return None
+        encoder = encoder_model(session, live)
+        n = count_passages(session)
     choice = get_choice(workspace, encoder)
-    speeds = () if choice is None else choice.figures
-    speed = next((one.texts_per_second for one in speeds if choice and one.backend == choice.backend), None)
-    return EncodingTime(index.n_passages, None if not speed else index.n_passages / speed)
+    if choice is None:
+        return EncodingTime(n, None)
+    asked = workspace.settings.encoder_backend
+    backend = choice.backend if asked == "auto" else asked
+    speed = next((one.texts_per_second for one in choice.figures if one.backend == backend), None)
+    return EncodingTime(n, n / speed if speed else None)

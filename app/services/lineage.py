@@ -118,7 +118,8 @@ def _chain(session: Session, model: ModelVersion) -> tuple[ChainLink, ...]:
         label_set = sets[one.id]
         n_labels = 0 if label_set is None else label_set.n_labels
         n_revoked = 0 if label_set is None else revoked.get(label_set.id, 0)
-        links.append(ChainLink(role, one.id, one.name, one.hash, one.kind, one.stage, n_labels, n_revoked))
+        set_id = None if label_set is None else label_set.id
+        links.append(ChainLink(role, one.id, one.name, one.hash, one.kind, one.stage, set_id, n_labels, n_revoked))
     return tuple(links)
 
 
@@ -155,11 +156,11 @@ def count_revoked_of(workspace: Workspace, model_ids: Collection[int]) -> dict[i
     For marks beside models.
     """
     with workspace.sessions.read() as session:
-        sets: dict[int, list[int]] = {}
+        sets: dict[int, set[int]] = {}
         for model_id in model_ids:
             model = get_model_or_raise(session, model_id)
             of_model = [_label_set_of(session, one.id) for one in (model, *(m for _, m in _stands_on(session, model)))]
-            sets[model_id] = [one.id for one in of_model if one is not None]
+            sets[model_id] = {one.id for one in of_model if one is not None}
         revoked = queries.count_revoked(session, {one for of_model in sets.values() for one in of_model})
     counted = {model_id: sum(revoked.get(one, 0) for one in of_model) for model_id, of_model in sets.items()}
     return {model_id: number for model_id, number in counted.items() if number}

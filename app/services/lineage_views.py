@@ -126,6 +126,7 @@ class ChainLink:
     hash: str
     kind: ModelKind
     stage: ModelStage
+    label_set_id: int | None
     n_labels: int
     n_revoked: int
 
@@ -147,9 +148,11 @@ class ModelLineage:
 
     @property
     def n_revoked(self) -> int:
-        """Labels since revoked that this model or one it stands on was trained on."""
-        own = 0 if self.label_set is None else self.label_set.n_revoked
-        return own + sum(link.n_revoked for link in self.chain)
+        """Labels since revoked that this model or one it stands on was trained on, each label set counted once."""
+        by_set = {link.label_set_id: link.n_revoked for link in self.chain}
+        if self.label_set is not None:
+            by_set[self.label_set.id] = self.label_set.n_revoked
+        return sum(by_set.values())
 
 
 @dataclass(frozen=True, slots=True)

@@ -102,7 +102,8 @@ def begin(
                     number=round_queries.next_number(session, criterion=criterion),
                     criterion=criterion,
                     pooled_with_id=model.id,
-                    settings={"spec": usual, "overrides": {}},
+                    # Another speed by default must not reach a round that waits for people.
+                    settings={"spec": usual, "overrides": {"speed": workspace.settings.speed.value}},
                     progress={
                         "candidates_before": round_queries.count_candidates(session),
                         "last_suggestion": round_queries.last_suggestion(session),

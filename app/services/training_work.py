@@ -151,7 +151,9 @@ def train_step(workspace: Workspace, run_id: int, *, on_progress: Progress | Non
         _make(workspace, run_id, work, _Part.ENCODER)
     encoder, steps = _trained_encoder(workspace, run_id)
     follower.begin(after_step=steps)
-    on_top = replace(work, base=encoder, recipe=replace(recipe, training=recipe.on_top, on_top=None))
+    # What people's stage was told is the encoder's: an adapter stops where its unseen slice says.
+    plain = [replace(stage, epochs=None, learning_rate=None, one_positive=False) for stage in stages]
+    on_top = replace(work, base=encoder, stages=plain, recipe=replace(recipe, training=recipe.on_top, on_top=None))
     return _make(workspace, run_id, on_top, _Part.ON_TOP).id
 
 
@@ -161,6 +163,10 @@ class _Part(Enum):
     WHOLE = auto()
     ENCODER = auto()
     ON_TOP = auto()
+
+
+_KINDS = {_Part.ENCODER: Speed.FULL, _Part.ON_TOP: Speed.FULL_ADAPTER}
+"""How a part's model is called; what is whole, by its speed."""
 
 
 def _trained_encoder(workspace: Workspace, run_id: int) -> tuple[ModelVersion, int]:
@@ -175,7 +181,8 @@ def _trained_encoder(workspace: Workspace, run_id: int) -> tuple[ModelVersion, i
 def _make(workspace: Workspace, run_id: int, work: Work, part: _Part) -> ModelVersion:
     """Trains a model, stores it and records it of the run, together or not at all.
 
-    An adapter on top that keeps nothing of what it learned is left out: the encoder is the run's model then.
+    An encoder that an adapter is to stand on is no candidate: nobody asked for it by itself. An adapter on top that
+    keeps nothing of what it learned is left out, and the encoder is the run's model then, and the candidate.
     """
     adapter = work.recipe.speed is Speed.ADAPTER
     with tempfile.TemporaryDirectory(prefix=".training-", dir=workspace.settings.models) as scratch:
@@ -187,18 +194,21 @@ def _make(workspace: Workspace, run_id: int, work: Work, part: _Part) -> ModelVe
 
         if part is _Part.ON_TOP and made.keeps_nothing:
             with workspace.sessions.begin() as session:
-                record(session, work.base)
-            return work.base
+                encoder = get_model_or_raise(session, work.base.id)
+                record(session, encoder)
+                if encoder.stage is ModelStage.RETIRED:
+                    encoder.stage = ModelStage.CANDIDATE
+                return encoder
         with workspace.sessions.read() as session:
             _locked_run(session, run_id)  # asked to stop in the last moment: leave no folder either
-        kind = Speed.FULL_ADAPTER if part is _Part.ON_TOP else work.recipe.speed
+        kind = _KINDS.get(part, work.recipe.speed)
         return register_model(
             workspace,
             staging=output,
             name=f"run {run_id} ({'' if kind is Speed.FULL else f'{kind}, '}{work.recipe.training.loss})",
             base_id=work.base.id,
             dim=made.dim,
-            stage=ModelStage.CANDIDATE,
+            stage=ModelStage.RETIRED if part is _Part.ENCODER else ModelStage.CANDIDATE,
             encoder_id=work.base.id if adapter else None,
             on_record=record,
         )
@@ -206,6 +216,8 @@ def _make(workspace: Workspace, run_id: int, work: Work, part: _Part) -> ModelVe
 
 def _record(run: TrainingRun, model: ModelVersion, made: Made, part: _Part) -> None:
     if part is _Part.ENCODER:
+        if run.trained_encoder_id is not None:
+            return  # another process took the run over meanwhile, and has gone on with its own
         run.trained_encoder_id = model.id
     else:
         run.model_version_id = model.id
@@ -285,20 +297,13 @@ def _model_of(run: TrainingRun) -> int:
 
 
 def finish(workspace: Workspace, run_id: int, status: RunStatus, message: str = "") -> None:
-    """Closes a run: done, failed with a message for the screen, or cancelled. A closed run stays closed.
-
-    An encoder whose adapter never came is no candidate: nobody asked for it by itself.
-    """
+    """Closes a run: done, failed with a message for the screen, or cancelled. A closed run stays closed."""
     with workspace.sessions.begin() as session:
         run = session.get_one(TrainingRun, run_id, with_for_update=True)
         if not run.status.is_active:
             return
         run.status, run.active, run.stage, run.finished_at = status, None, str(status), workspace.now()
         run.message = message or run.message
-        if run.model_version_id is None and run.trained_encoder_id is not None:
-            encoder = get_model_or_raise(session, run.trained_encoder_id)
-            if encoder.stage is ModelStage.CANDIDATE and not training_queries.is_after(session, encoder.id):
-                encoder.stage = ModelStage.RETIRED
 
 
 def remove_leftovers(workspace: Workspace) -> None:

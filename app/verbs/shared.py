@@ -37,7 +37,7 @@ Curriculum = Annotated[
 ]
 Changes = Annotated[
     str | None,
-    typer.Option("--set", help="Other settings of the training: NAME=VALUE,NAME=VALUE (docs/settings.md)."),
+    typer.Option("--set", help="Other settings of the training: NAME=VALUE,adapter.NAME=VALUE (docs/settings.md)."),
 ]
 Who = Annotated[str | None, typer.Option("--person", help="Who does this \\[default: the workspace's person].")]
 

@@ -83,14 +83,9 @@ def list_indexes(session: Session, *, model_id: int, corpus_hash: str) -> list[I
     return list(rows)
 
 
-def newest_index(session: Session, *, model_id: int) -> IndexVersion | None:
-    """The index of a model's vectors that was built last, over whatever state of the corpus."""
-    return session.scalar(
-        sa.select(IndexVersion)
-        .where(IndexVersion.model_version_id == model_id)
-        .order_by(IndexVersion.id.desc())
-        .limit(1)
-    )
+def count_passages(session: Session) -> int:
+    """How many passages the corpus has."""
+    return session.scalar(sa.select(sa.func.count()).select_from(Passage)) or 0
 
 
 def hash_corpus(session: Session) -> tuple[str, int]:

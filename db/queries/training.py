@@ -316,13 +316,6 @@ def made_any_of(model_ids: Collection[int]) -> sa.ColumnElement[bool]:
     return sa.or_(TrainingRun.model_version_id.in_(ids), TrainingRun.trained_encoder_id.in_(ids))
 
 
-def is_after(session: Session, model_id: int) -> bool:
-    """Whether a run was after that very model, not only after an adapter on top of it."""
-    return (
-        session.scalar(sa.select(TrainingRun.id).where(TrainingRun.model_version_id == model_id).limit(1)) is not None
-    )
-
-
 def criterion_of_model(session: Session, model_id: int) -> Criterion:
     """What the labels are about that a model was trained on; relevance for one that no run made."""
     found = session.scalar(

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 
+import pytest
 import sqlalchemy as sa
 
 from annotator.types import Criterion
 from app.bootstrap import Workspace
-from app.config import Speed
+from app.config import Speed, settings_from
 from app.services import runs
 from app.services.encoder_choice import choose_backend
+from app.services.encoding_time import get_encoding_time
 from app.services.round_reading import get_round
 from app.services.round_views import Part
 from db import models
@@ -228,23 +231,17 @@ def test_a_speed_that_encodes_all_passages_says_how_many_and_how_long(app, small
         session.add(models.LiveModel(id=1, model_version_id=model.id, changed_at=NOW))
     adapter, full, both = app("train").radio(key="train.speed").proto.captions
     assert "anew" not in adapter
+    with small.sessions.read() as session:
+        n = session.scalar(sa.select(sa.func.count()).select_from(models.Passage))
+    assert n
     for caption in (full, both):
-        assert caption.endswith("All passages are encoded anew before the model can be tried.")
-    with small.sessions.begin() as session:
-        session.add(
-            models.IndexVersion(
-                system="dense:b",
-                corpus_hash="c",
-                model_version_id=model.id,
-                path="i",
-                n_passages=90_000,
-                created_at=NOW,
-            )
-        )
-    _, full, _ = app("train").radio(key="train.speed").proto.captions
-    assert full.endswith("All 90,000 passages are encoded anew before the model can be tried.")
-    figures = (BackendFigure("torch", 20.0, 1.0), BackendFigure("openvino", 50.0, 1.0))
-    choose_backend(small, model, n_texts=90_000, measure=lambda: Measurement("openvino", 128, figures))
+        assert caption.endswith(f"All {n} passages are encoded anew before the model can be tried.")
+    figures = (BackendFigure("torch", n / 6000, 1.0), BackendFigure("openvino", n / 1800, 1.0))
+    choose_backend(small, model, n_texts=1000, measure=lambda: Measurement("openvino", 128, figures))
     _, full, both = app("train").radio(key="train.speed").proto.captions
     for caption in (full, both):
-        assert caption.endswith("All 90,000 passages are encoded anew before the model can be tried: 30 min here.")
+        assert caption.endswith(f"All {n} passages are encoded anew before the model can be tried: 30 min here.")
+    settings = settings_from(small.settings.workspace, {"encoder_backend": "torch"})
+    time = get_encoding_time(replace(small, settings=settings))
+    assert time is not None
+    assert time.seconds == pytest.approx(6000), "the backend that the settings ask for, not the fastest"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,11 +10,14 @@ import sqlalchemy as sa
 
 from app.bootstrap import Workspace
 from app.config import Settings, Speed
-from app.services import lineage, promotion, runs, training_work
+from app.services import labels, lineage, promotion, revoking, runs, training_work
+from app.services.lineage_views import AuthorKind
+from app.services.model_making import Made, Work, make_model
 from app.services.search import search
-from builders import TOPICS
+from builders import TOPICS, pair_ids
 from db.enums import ModelKind, ModelStage, RunStatus
 from db.models import Evaluation, IndexVersion, ModelVersion, TrainingRun
+from db.queries.registry import latest_candidate
 from retriever.errors import TrainingCancelled
 from trained import Trained, copy_of, count, power_back, power_cut, stages, train_killed_and_repeated
 
@@ -43,6 +47,8 @@ def test_the_adapter_stands_on_the_encoder_that_the_same_run_trained(both: Train
     after = copy_of(both.settings, tmp_path / "a")
     base, encoder, adapter = models(after)
     assert (encoder.kind, encoder.base_id) == (ModelKind.FULL, base.id)
+    assert encoder.name == f"run {both.run_id} (sum_marginal)"
+    assert adapter.name == f"run {both.run_id} (full+adapter, sum_marginal)"
     assert (adapter.kind, adapter.encoder_id, adapter.id) == (ModelKind.ADAPTER, encoder.id, both.model_id)
     run = runs.get_run(after, run_id=both.run_id)
     assert (run.status, run.speed) == (RunStatus.DONE, Speed.FULL_ADAPTER)
@@ -54,13 +60,35 @@ def test_the_adapter_stands_on_the_encoder_that_the_same_run_trained(both: Train
     assert encoder.id in indexed
     assert adapter.id not in indexed
     promotion.promote(after, model_id=adapter.id, person="Ada", override_reason="a try")
+    with after.sessions.read() as session:
+        assert latest_candidate(session) is None, "the half under the live model waits for a decision"
     found = search(after, question=TOPICS[15].question, k=5)
     assert found.live_model == f"run {both.run_id} (full+adapter, sum_marginal)"
     assert len(found.live) == 5
 
 
-def test_a_kill_between_the_two_does_not_train_the_encoder_again(both: Trained, tmp_path: Path) -> None:
-    """The minutes are lost with the seconds, and two encoders of one run lie in the registry."""
+def test_a_kill_between_the_two_does_not_train_the_encoder_again(
+    before: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The minutes are lost with the seconds."""
+    run_id, _, _ = runs.create_run(before, person="Ada", overrides={"speed": BOTH})
+    power_cut(before, "training_run", "UPDATE OF model_version_id")
+    with pytest.raises(sa.exc.IntegrityError):
+        training_work.train_step(before, run_id)
+    power_back(before)
+    made: list[Speed] = []
+
+    def make_and_count(workspace: Workspace, work: Work, output: Path) -> Made:
+        made.append(work.recipe.speed)
+        return make_model(workspace, work, output)
+
+    monkeypatch.setattr(training_work, "make_model", make_and_count)
+    training_work.train_step(before, run_id)
+    assert made == [Speed.ADAPTER]
+
+
+def test_the_loss_curve_goes_from_the_one_to_the_other(both: Trained, tmp_path: Path) -> None:
+    """Two encoders of one run lie in the registry, or the adapter's curve is drawn over the encoder's."""
     after = copy_of(both.settings, tmp_path / "a")
     assert both.models_after_kill == 2, "the encoder was not stored before the kill"
     assert (both.trained_twice, count(after, ModelVersion)) == (False, 3)
@@ -83,6 +111,34 @@ def test_the_labels_of_both_are_found(both: Trained, tmp_path: Path) -> None:
     assert sets[0] == sets[1]
     assert found[1].chain[0].id == encoder.id
     assert found[1].chain[0].n_labels == sets[0].n_labels
+    for choice in lineage.list_authors(after):
+        if choice.author.kind is AuthorKind.JUDGE:
+            revoking.revoke(after, author=choice.author, person="Ada", reason="a try")
+    n_revoked = lineage.get_model_lineage(after, model_id=adapter.id).n_revoked
+    assert 0 < n_revoked <= sets[0].n_labels, "each label counts once, though both were trained on it"
+    assert lineage.count_revoked_of(after, [adapter.id]) == {adapter.id: n_revoked}
+
+
+def test_the_encoders_settings_for_peoples_labels_are_not_the_adapters(
+    before: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One pass at an encoder's learning rate: the adapter learns nothing from people, and drops second answers."""
+    ids = pair_ids(before)
+    for topic in TOPICS[:4]:
+        labels.overturn(before, pair_id=ids[f"q-{topic.name}", f"{topic.name}-answer"], person="Ada", grade=3, note="")
+    told = {"human_epochs": 1, "human_learning_rate": 1e-5, "human_one_positive": True}
+    workspace = replace(before, settings=before.settings.model_copy(update=told))
+    seen: list[list[tuple[int | None, float | None, bool]]] = []
+
+    def make_and_look(workspace: Workspace, work: Work, output: Path) -> Made:
+        seen.append([(stage.epochs, stage.learning_rate, stage.one_positive) for stage in work.stages])
+        return make_model(workspace, work, output)
+
+    monkeypatch.setattr(training_work, "make_model", make_and_look)
+    run_id, _, _ = runs.create_run(workspace, person="Ada", overrides={"speed": BOTH})
+    training_work.train_step(workspace, run_id)
+    usual = (None, None, False)
+    assert seen == [[usual, (1, 1e-5, True)], [usual, usual]]
 
 
 def test_an_adapter_that_helps_nowhere_is_left_out(before: Workspace) -> None:
