@@ -173,3 +173,27 @@ def test_a_run_cancelled_between_the_two_leaves_no_candidate(before: Workspace) 
     assert training_work.train_step(before, again) == encoder, "the same labels give the same weights"
     training_work.finish(before, again, RunStatus.DONE)
     assert stages(before)[encoder] is ModelStage.CANDIDATE
+
+
+def test_a_run_that_another_process_took_over_keeps_what_that_one_stored(
+    before: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A laptop wakes up and stores its late encoder: the finished run has lost its report and its lineage."""
+    run_id, _, _ = runs.create_run(before, person="Ada", overrides={"speed": BOTH})
+    calls: list[Speed] = []
+
+    def made_elsewhere_meanwhile(workspace: Workspace, work: Work, output: Path) -> Made:
+        calls.append(work.recipe.speed)
+        if len(calls) == 1:
+            training_work.train_step(before, run_id)
+        elif work.recipe.speed is Speed.ADAPTER and len(calls) > 3:
+            raise KeyboardInterrupt  # the late one gets no further than its encoder
+        return make_model(workspace, work, output)
+
+    monkeypatch.setattr(training_work, "make_model", made_elsewhere_meanwhile)
+    with pytest.raises(KeyboardInterrupt):
+        training_work.train_step(before, run_id)
+    assert calls == [Speed.FULL_ADAPTER, Speed.FULL_ADAPTER, Speed.ADAPTER, Speed.ADAPTER]
+    run = runs.get_run(before, run_id=run_id)
+    assert run.model is not None
+    assert "Of the adapter on top:" in run.remarks
