@@ -13,7 +13,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from app.config import settings_from
+from app.config import Speed, settings_from
 from bench.result import Json, Result
 from bench.retraining_arms import Recipe
 from bench.retraining_measure import Arm, Limits, measure_ours, measure_zero_shot, slice_of
@@ -36,15 +36,11 @@ TARGET = (
 def default_recipe() -> Recipe:
     """What `relabel train` does when nothing is said."""
     settings = settings_from(Path(), {})
-    if settings.speed == "adapter":
+    if settings.speed is Speed.ADAPTER:
         return adapter_recipe()
-    return full_recipe() if settings.speed == "full" else stacked_recipe()
-
-
-def stacked_recipe(**changes: Any) -> Recipe:
-    """What `relabel train --speed full+adapter` does, with changes of the encoder's training."""
-    settings = settings_from(Path(), {})
-    return Recipe(full=settings.full_training(**changes), adapter=settings.adapter_on_top())
+    if settings.speed is Speed.FULL:
+        return full_recipe()
+    return Recipe(full=settings.full_training(), adapter=settings.adapter_on_top())
 
 
 def adapter_recipe(**changes: Any) -> Recipe:

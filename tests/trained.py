@@ -54,11 +54,7 @@ def copy_of(settings: Settings, folder: Path, changes: Mapping[str, object] | No
 
 def train_killed_and_repeated(workspace: Workspace, *, speed: str = "full") -> Trained:
     """A run killed before its model was stored, then each of its steps done twice; the workspace is closed."""
-    run_id, _, _ = runs.create_run(workspace, person="Ada", overrides={"speed": speed})
-    power_cut(workspace, "training_run", "UPDATE OF model_version_id")
-    with pytest.raises(sa.exc.IntegrityError):
-        training_work.train_step(workspace, run_id)
-    power_back(workspace)
+    run_id = train_until_killed(workspace, speed=speed)
     models_after_kill = count(workspace, ModelVersion)
     first = training_work.train_step(workspace, run_id)
     steps: list[tuple[int, int]] = []
@@ -74,6 +70,16 @@ def train_killed_and_repeated(workspace: Workspace, *, speed: str = "full") -> T
         trained_twice=bool(steps) or again != first,
         models_after_kill=models_after_kill,
     )
+
+
+def train_until_killed(workspace: Workspace, *, speed: str) -> int:
+    """A new run, killed at the moment when the model that it is after was to be stored; its id."""
+    run_id, _, _ = runs.create_run(workspace, person="Ada", overrides={"speed": speed})
+    power_cut(workspace, "training_run", "UPDATE OF model_version_id")
+    with pytest.raises(sa.exc.IntegrityError):
+        training_work.train_step(workspace, run_id)
+    power_back(workspace)
+    return run_id
 
 
 def count(workspace: Workspace, table: type) -> int:

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from app.bootstrap import Workspace
 from app.services.encoder_choice import get_choice
 from app.services.indexing import encoder_model
-from db.queries.registry import count_passages, get_live
+from db.queries.counts import count_passages
+from db.queries.registry import get_live
 
 
 @dataclass(frozen=True, slots=True)

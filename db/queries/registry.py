@@ -83,11 +83,6 @@ def list_indexes(session: Session, *, model_id: int, corpus_hash: str) -> list[I
     return list(rows)
 
 
-def count_passages(session: Session) -> int:
-    """How many passages the corpus has."""
-    return session.scalar(sa.select(sa.func.count()).select_from(Passage)) or 0
-
-
 def hash_corpus(session: Session) -> tuple[str, int]:
     """The hash of all passages (ids and texts, in id order) and how many there are."""
     digest, n = hashlib.sha256(), 0

@@ -19,7 +19,7 @@ from db.enums import ModelKind, ModelStage, RunStatus
 from db.models import Evaluation, IndexVersion, ModelVersion, TrainingRun
 from db.queries.registry import latest_candidate
 from retriever.errors import TrainingCancelled
-from trained import Trained, copy_of, count, power_back, power_cut, stages, train_killed_and_repeated
+from trained import Trained, copy_of, count, stages, train_killed_and_repeated, train_until_killed
 
 BOTH = Speed.FULL_ADAPTER.value
 NOTHING_KEPT = {"adapter.unseen_share": 0.5, "adapter.learning_rate": 5.0}
@@ -71,11 +71,7 @@ def test_a_kill_between_the_two_does_not_train_the_encoder_again(
     before: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The minutes are lost with the seconds."""
-    run_id, _, _ = runs.create_run(before, person="Ada", overrides={"speed": BOTH})
-    power_cut(before, "training_run", "UPDATE OF model_version_id")
-    with pytest.raises(sa.exc.IntegrityError):
-        training_work.train_step(before, run_id)
-    power_back(before)
+    run_id = train_until_killed(before, speed=BOTH)
     made: list[Speed] = []
 
     def make_and_count(workspace: Workspace, work: Work, output: Path) -> Made:
@@ -157,11 +153,7 @@ def test_an_adapter_that_helps_nowhere_is_left_out(before: Workspace) -> None:
 
 def test_a_run_cancelled_between_the_two_leaves_no_candidate(before: Workspace) -> None:
     """Cancelled means: its half shows up as a candidate anyway."""
-    run_id, _, _ = runs.create_run(before, person="Ada", overrides={"speed": BOTH})
-    power_cut(before, "training_run", "UPDATE OF model_version_id")
-    with pytest.raises(sa.exc.IntegrityError):
-        training_work.train_step(before, run_id)
-    power_back(before)
+    run_id = train_until_killed(before, speed=BOTH)
     encoder = encoder_of(before, run_id)
     assert encoder is not None
     runs.request_cancel(before, run_id=run_id, person="Grace")
