@@ -52,7 +52,7 @@ class Settings(BaseSettings):
     model: str = "default"
     max_length: Annotated[int, Field(ge=8, le=8192)] = 256
     index_kind: Literal["auto", "flat", "hnsw", "ivf_sq8", "ivf_pq"] = "auto"
-    encoder_backend: Literal["auto", "torch", "torch-bf16", "openvino", "openvino-bf16"] = "auto"
+    encoder_backend: Literal["auto", "torch", "torch-bf16", "openvino", "openvino-bf16", "openvino-int8"] = "auto"
     max_grade: Annotated[int, Field(ge=1, le=9)] = 3
     relevant_from: Annotated[int, Field(ge=1, le=9)] = 2
     pool_depth: Annotated[int, Field(ge=1, le=1000)] = 20

@@ -1,6 +1,6 @@
 """Texts to vectors with a sentence-transformers model; what the vectors are for lives elsewhere.
 
-How a batch is computed is in `retriever.encoding`: with torch or OpenVINO, in float32 or bf16.
+How a batch is computed is in `retriever.encoding`: with torch or OpenVINO, in float32, bf16 or int8.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 from sentence_transformers import SentenceTransformer
 
-from retriever.encoding.backend import Backend, BackendName, Role, Vectors
+from retriever.encoding.backend import Backend, BackendName, Role, Vectors, precision_of
 from retriever.encoding.tokens import longest_first
 from retriever.encoding.torch_backend import TorchBackend
 from retriever.errors import BackendRefused, EncodingCancelled, ModelCorrupt, ModelNotFound
@@ -60,7 +60,7 @@ def make_backend(name: BackendName, model: SentenceTransformer) -> Backend:
     except ImportError as exc:
         raise BackendRefused(f"openvino is not installed here ({exc})") from exc
 
-    return OpenVinoBackend(model, bf16=name == "openvino-bf16")
+    return OpenVinoBackend(model, precision=precision_of(name))
 
 
 class Encoder:
@@ -171,7 +171,7 @@ class Encoder:
 
         batch_size None is the backend's own. progress(done, total) is called after each batch, should_cancel before
         each. Texts are batched by tokens, which only saves padding: a float32 vector differs by rounding (below 1e-5)
-        with the batch it was computed in; a bf16 one by up to 1e-2 a number, with a cosine above .999.
+        with the batch it was computed in; one in bf16 or int8 by up to 1e-2 a number, with a cosine above .999.
         Raises: EncodingCancelled.
         """
         return self._encode(texts, "document", batch_size=batch_size, progress=progress, should_cancel=should_cancel)

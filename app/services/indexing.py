@@ -18,7 +18,7 @@ from app.services.passage_vectors import CorpusChanged, encode_passages
 from db.enums import ModelKind, ModelStage, PromotionCause
 from db.models import IndexVersion, LiveModel, ModelVersion, Promotion
 from db.queries import registry
-from retriever.encoding.backend import Precision, precision_of
+from retriever.encoding.backend import PRECISIONS, Precision, precision_of
 
 Progress = Callable[[int, int], None]
 BM25 = "bm25"
@@ -60,23 +60,21 @@ def encoder_model(session: Session, model: ModelVersion) -> ModelVersion:
 def index_name(encoder: ModelVersion, *, max_length: int, precision: Precision) -> str:
     """The name of an index of a full model's vectors: "dense:0123456789ab", "dense:0123456789ab@128+bf16".
 
-    It says how many tokens of a passage were read, unless UNNAMED_LENGTH, and whether in bf16: a query is read at the
-    length that is set now, and vectors of another length must never answer it.
+    It says how many tokens of a passage were read, unless UNNAMED_LENGTH, and whether in bf16 or int8: a query is read
+    at the length that is set now, and vectors of another length must never answer it.
     """
     length = "" if max_length == UNNAMED_LENGTH else f"@{max_length}"
-    return dense_system(encoder) + length + ("+bf16" if precision == "bf16" else "")
+    return dense_system(encoder) + length + ("" if precision == "f32" else f"+{precision}")
 
 
 def index_names(workspace: Workspace, session: Session, model: ModelVersion) -> tuple[str, ...]:
     """The names of the indexes that a model may search with the settings as they are, the most exact first.
 
-    They are its own, or its encoder's for an adapter. bf16 vectors will not do where a float32 backend is asked for.
+    They are its own, or its encoder's for an adapter. Vectors less exact than a backend that is asked for do not do.
     Rankings are kept under `dense_system(model)` instead: an adapter ranks the same vectors differently.
     """
-    encoder, backend = encoder_model(session, model), workspace.settings.encoder_backend
-    precisions: tuple[Precision, ...] = ("f32", "bf16")
-    if backend != "auto" and precision_of(backend) == "f32":
-        precisions = ("f32",)
+    encoder = encoder_model(session, model)
+    precisions = PRECISIONS[: PRECISIONS.index(_least_exact(workspace)) + 1]
     return tuple(
         index_name(encoder, max_length=workspace.settings.max_length, precision=precision) for precision in precisions
     )
@@ -95,8 +93,11 @@ def describe_missing_index(workspace: Workspace, model: ModelVersion, *, state: 
         return "The passages are not indexed yet. Run: relabel pool"
     system = other[0].system
     length = system.partition("@")[2].partition("+")[0] or str(UNNAMED_LENGTH)
-    how = " in bf16" if system.endswith("+bf16") and length == str(workspace.settings.max_length) else ""
-    wanted = "encoder_backend asks for float32" if how else f"max_length is {workspace.settings.max_length}"
+    precision = system.partition("+")[2]
+    how = f" in {precision}" if precision and length == str(workspace.settings.max_length) else ""
+    asked = _least_exact(workspace)
+    asked_in_words = "float32" if asked == "f32" else asked
+    wanted = f"encoder_backend asks for {asked_in_words}" if how else f"max_length is {workspace.settings.max_length}"
     return (
         f"The passages were encoded at {length} tokens{how}, and {wanted} now: they have to be encoded anew. "
         "Run: relabel pool"
@@ -338,3 +339,9 @@ def _find(workspace: Workspace, session: Session, names: tuple[str, ...], *, sta
         if row is not None and (workspace.settings.workspace / row.path).is_dir():
             return row
     return None
+
+
+def _least_exact(workspace: Workspace) -> Precision:
+    """The least exact vectors that may be searched: as the backend asked for makes them, whatever keeps parity else."""
+    backend = workspace.settings.encoder_backend
+    return PRECISIONS[-1] if backend == "auto" else precision_of(backend)

@@ -98,7 +98,7 @@ def encode_passages(
         missing = cache.missing(keys)
     if len(missing):
         encoder = loaded.get()
-        # A float32 vector is as good as a bf16 one, and for a few texts torch is ready at once.
+        # A float32 vector is as good as one in bf16 or int8, and for a few texts torch is ready at once.
         wanted = backend if len(missing) >= MEASURED_FROM or workspace.settings.encoder_backend != "auto" else "torch"
         if encoder.backend != wanted and not encoder.use(wanted):
             count_fall_back(workspace, model, asked=wanted, reason=encoder.refusal or "")

@@ -10,13 +10,13 @@ from dataclasses import dataclass
 import numpy as np
 from sentence_transformers import SentenceTransformer
 
-from retriever.encoding.backend import PARITY, Backend, BackendName, Vectors, precision_of
+from retriever.encoding.backend import BACKENDS, SAMPLE_PARITY, Backend, BackendName, Vectors, precision_of
 from retriever.encoding.tokens import longest_first
 from retriever.encoding.torch_backend import TorchBackend
 from retriever.errors import BackendRefused
 
 WORTH = 1.1
-"""A bf16 backend must be so many times as fast as the fastest float32 one: exact vectors for less. Our choice."""
+"""A backend in bf16 or int8 must be so many times as fast as the fastest in float32: exact vectors for less. Ours."""
 
 _ROUNDS = 2
 
@@ -71,7 +71,8 @@ def measure_backends(
     figures = []
     for name in backends:
         speed = len(texts) / max(seconds[name], 1e-9)
-        reason = None if cosine[name] >= PARITY else f"cosine {cosine[name]:.5f} to torch, at least {PARITY} needed"
+        kept = cosine[name] >= SAMPLE_PARITY
+        reason = None if kept else f"cosine {cosine[name]:.5f} to torch, at least {SAMPLE_PARITY} needed"
         figures.append(BackendFigure(name, speed, cosine[name], reason))
     figures += [BackendFigure(name, None, None, reason) for name, reason in refused.items()]
     return Measurement(_fastest(figures), len(texts), tuple(figures)), backends
@@ -85,10 +86,12 @@ def _make_all(model: SentenceTransformer) -> tuple[dict[BackendName, Backend], d
 
         converted = convert(model)
     except (BackendRefused, ImportError) as exc:
-        return backends, {"openvino": str(exc), "openvino-bf16": str(exc)}
-    for name in ("openvino", "openvino-bf16"):
+        return backends, {name: str(exc) for name in BACKENDS if name not in backends}
+    for name in BACKENDS:
+        if name in backends:
+            continue
         try:
-            backends[name] = OpenVinoBackend(model, bf16=precision_of(name) == "bf16", converted=converted)
+            backends[name] = OpenVinoBackend(model, precision=precision_of(name), converted=converted)
         except BackendRefused as exc:
             refused[name] = str(exc)
     return backends, refused

@@ -1,4 +1,4 @@
-"""Encoding with OpenVINO on the CPU, in float32 or bf16: the loaded model converted as it is, tokens to unit vector.
+"""Encoding with OpenVINO on the CPU, in float32, bf16 or int8: the loaded model converted, tokens to unit vector.
 
 Tokens come from the model's own tokeniser. What cannot be converted, or does not give the same vectors afterwards, is
 refused with the reason; whoever asked uses torch then. Nothing is kept on disk: converting takes seconds, once for
@@ -22,13 +22,15 @@ from sentence_transformers import SentenceTransformer
 from sentence_transformers.base.modules import Router, Transformer
 from torch import Tensor, nn
 
-from retriever.encoding.backend import PARITY, BackendName, Role, Vectors
+from retriever.encoding.backend import SAMPLE_PARITY, BackendName, Precision, Role, Vectors
+from retriever.encoding.int8_weights import GROUP, SHORT, with_int8_weights
 from retriever.encoding.torch_backend import TorchBackend
 from retriever.errors import BackendRefused
 from retriever.quiet import quiet_transformers
 
 BATCH = 16
 _INPUTS = ("input_ids", "attention_mask", "token_type_ids")
+_NAMES: dict[Precision, BackendName] = {"f32": "openvino", "bf16": "openvino-bf16", "int8": "openvino-int8"}
 _TRIED_ON = (
     "x",
     "Which of two sorted streams is read first when they are merged lazily?",
@@ -49,23 +51,29 @@ class Converted:
 class OpenVinoBackend:
     """A converted model with a queue of requests; one caller at a time, the others wait."""
 
-    def __init__(self, model: SentenceTransformer, *, bf16: bool = False, converted: Converted | None = None) -> None:
+    def __init__(
+        self, model: SentenceTransformer, *, precision: Precision = "f32", converted: Converted | None = None
+    ) -> None:
         """Converts the model unless that was done already, compiles and tries it.
 
         Raises: BackendRefused when it cannot be converted, or gives other vectors than torch.
         """
         converted = convert(model) if converted is None else converted
         self._model = model
-        self._bf16 = bf16
+        self._precision = precision
         self._inputs = converted.inputs
-        self._compiled = openvino.Core().compile_model(converted.model, "CPU", _settings(bf16=bf16))
+        graphs = [(converted.model, precision)]
+        if precision == "int8":
+            graphs = [(with_int8_weights(converted.model), precision), (converted.model, "f32")]
+        # The first is what texts are read with; the second reads the short ones where int8 is too coarse for those.
+        self._compiled = [openvino.Core().compile_model(graph, "CPU", _settings(how)) for graph, how in graphs]
         self._lock = threading.Lock()
         self._check()
 
     @property
     def name(self) -> BackendName:
         """Which backend it is."""
-        return "openvino-bf16" if self._bf16 else "openvino"
+        return _NAMES[self._precision]
 
     @property
     def batch_size(self) -> int:
@@ -76,20 +84,24 @@ class OpenVinoBackend:
         """Vectors of the batches, as they are finished; see `Backend`."""
         with self._lock:
             finished: queue.SimpleQueue[tuple[int, Vectors]] = queue.SimpleQueue()
-            requests = openvino.AsyncInferQueue(self._compiled)
-            requests.set_callback(lambda request, number: finished.put((number, _result(request))))
+            queues = [openvino.AsyncInferQueue(compiled) for compiled in self._compiled]
+            for requests in queues:
+                requests.set_callback(lambda request, number: finished.put((number, _result(request))))
             prompt = _prompt(self._model, role)
             started = delivered = 0
             try:
                 for number, batch in enumerate(batches):
                     features = self._model.preprocess(list(batch), prompt=prompt, task=role)
+                    shortest = int(features["attention_mask"].sum(dim=1).min())
+                    requests = queues[-1 if shortest < SHORT else 0]
                     requests.start_async({name: features[name].numpy() for name in self._inputs}, number)
                     started += 1
                     while not finished.empty():
                         sink(*finished.get())
                         delivered += 1
             finally:
-                requests.wait_all()
+                for requests in queues:
+                    requests.wait_all()
             while not finished.empty():
                 sink(*finished.get())
                 delivered += 1
@@ -99,9 +111,9 @@ class OpenVinoBackend:
     def _check(self) -> None:
         ours, theirs = (_all(backend) for backend in (self, TorchBackend(self._model)))
         worst = float((ours * theirs).sum(axis=1).min())
-        if not worst >= PARITY:
+        if not worst >= SAMPLE_PARITY:
             raise BackendRefused(
-                f"openvino gives other vectors than torch: cosine {worst:.5f}, at least {PARITY} needed"
+                f"{self.name} gives other vectors than torch: cosine {worst:.5f}, at least {SAMPLE_PARITY} needed"
             )
 
 
@@ -162,11 +174,12 @@ def convert(model: SentenceTransformer) -> Converted:
         traced.setLevel(level)
 
 
-def _settings(*, bf16: bool) -> dict[str, str | int]:
+def _settings(precision: Precision) -> dict[str, str | int]:
     affinity = getattr(os, "sched_getaffinity", None)
     return {
         "PERFORMANCE_HINT": "THROUGHPUT",
-        "INFERENCE_PRECISION_HINT": "bf16" if bf16 else "f32",
+        "INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32",
+        "DYNAMIC_QUANTIZATION_GROUP_SIZE": GROUP if precision == "int8" else 0,
         "INFERENCE_NUM_THREADS": len(affinity(0)) if affinity is not None else (os.cpu_count() or 1),
     }
 

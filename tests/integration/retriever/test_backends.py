@@ -15,8 +15,8 @@ from tokenizers import Tokenizer
 from builders import TOPICS
 from retriever.adapter import LowRank, QueryAdapter
 from retriever.encoder import Encoder, load_sentence_transformer
-from retriever.encoding.backend import BACKENDS, Backend, BackendName, precision_of
-from retriever.encoding.measuring import PARITY, Measurement, measure_backends
+from retriever.encoding.backend import BACKENDS, PARITY, Backend, BackendName, precision_of
+from retriever.encoding.measuring import Measurement, measure_backends
 from retriever.encoding.tokens import count_tokens
 from retriever.errors import BackendRefused, EncodingCancelled, ModelCorrupt
 from retriever.model_store import default_model_path
@@ -63,6 +63,17 @@ def test_a_float32_vector_does_not_depend_on_its_batch(
     """A passage that ranks differently because another was imported beside it."""
     backend = measured[1][name]
     np.testing.assert_allclose(encode(backend, TEXTS, size=1), encode(backend, TEXTS, size=16), atol=1e-5)
+
+
+def test_short_texts_are_not_read_in_int8(measured: tuple[Measurement, dict[BackendName, Backend]]) -> None:
+    """A title of two words whose vector lost what fifty words would have evened out."""
+    backends = measured[1]
+    for texts in (["x", "", "tax law"], [TEXTS[0] * 3, "x"]):
+        ours, theirs = (encode(backends[name], texts, size=len(texts)) for name in ("openvino-int8", "torch"))
+        np.testing.assert_allclose(ours, theirs, atol=1e-5)
+    whole = [" ".join(SENTENCES[:4])]
+    ours, theirs = (encode(backends[name], whole, size=1) for name in ("openvino-int8", "torch"))
+    assert np.abs(ours - theirs).max() > 1e-5, "or int8 is not what reads the others"
 
 
 def test_measuring_says_the_speed_and_parity_of_each_and_takes_a_fast_one(
