@@ -170,8 +170,8 @@ class Encoder:
         """Vectors of passages, (n, dim) float32, L2-normalised, in the order given.
 
         batch_size None is the backend's own. progress(done, total) is called after each batch, should_cancel before
-        each. Texts are batched by tokens, which only saves padding: a float32 vector differs by rounding (below 1e-5)
-        with the batch it was computed in; one in bf16 or int8 by up to 1e-2 a number, with a cosine above .999.
+        each. Texts are batched by tokens, which saves padding: a float32 vector differs by rounding (below 1e-5) with
+        the batch it was computed in, one in bf16 or int8 by up to 1e-2 a number; see `backend.PARITY`.
         Raises: EncodingCancelled.
         """
         return self._encode(texts, "document", batch_size=batch_size, progress=progress, should_cancel=should_cancel)

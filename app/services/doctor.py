@@ -18,7 +18,7 @@ from app.errors import SettingsInvalid
 from app.services.call_ledger import DatabaseLedger
 from app.services.charged_calls import charged_to_a_job
 from app.services.encoder_choice import MEASURED_FROM, EncoderChoice, installed_version, list_choices
-from app.services.indexing import describe_missing_index, find_index
+from app.services.indexing import describe_missing_index, find_index, index_precision
 from app.services.judge_knowledge import get_capabilities, store_capabilities
 from app.services.passage_vectors import list_dropable, vectors_folder
 from app.services.runs import is_worker_alive
@@ -173,7 +173,7 @@ def _encoder(workspace: Workspace) -> Check:
 def _choice_in_words(choice: EncoderChoice) -> str:
     figures = [
         f"{figure.backend} {figure.texts_per_second:,.0f}/s"
-        + (" (refused)" if figure.refused else f", cosine {figure.least_cosine:.5f}")
+        + (f" (refused: {figure.refused})" if figure.refused else f", cosine {figure.least_cosine:.5f}")
         if figure.texts_per_second is not None and figure.least_cosine is not None
         else f"{figure.backend} refused: {figure.refused}"
         for figure in choice.figures
@@ -195,8 +195,9 @@ def _index(workspace: Workspace) -> Check:
         return Check("index", None, "nothing indexed yet")
     if index is None:
         return Check("index", None, describe_missing_index(workspace, live, state=state.hash))
-    length = workspace.settings.max_length
-    return Check("index", True, f"{index.n_passages:,} passages, {length} tokens of each, {index.kind}")
+    length, precision = workspace.settings.max_length, index_precision(index)
+    detail = f"{index.n_passages:,} passages, {length} tokens of each, in {precision}, {index.kind}"
+    return Check("index", True, detail)
 
 
 def _vectors(workspace: Workspace) -> Check:

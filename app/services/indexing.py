@@ -67,6 +67,11 @@ def index_name(encoder: ModelVersion, *, max_length: int, precision: Precision) 
     return dense_system(encoder) + length + ("" if precision == "f32" else f"+{precision}")
 
 
+def index_precision(index: IndexVersion) -> str:
+    """How exact the vectors of an index are, in words."""
+    return index.system.partition("+")[2] or "float32"
+
+
 def index_names(workspace: Workspace, session: Session, model: ModelVersion) -> tuple[str, ...]:
     """The names of the indexes that a model may search with the settings as they are, the most exact first.
 
@@ -93,8 +98,8 @@ def describe_missing_index(workspace: Workspace, model: ModelVersion, *, state: 
         return "The passages are not indexed yet. Run: relabel pool"
     system = other[0].system
     length = system.partition("@")[2].partition("+")[0] or str(UNNAMED_LENGTH)
-    precision = system.partition("+")[2]
-    how = f" in {precision}" if precision and length == str(workspace.settings.max_length) else ""
+    precision = index_precision(other[0])
+    how = f" in {precision}" if precision != "float32" and length == str(workspace.settings.max_length) else ""
     asked = _least_exact(workspace)
     asked_in_words = "float32" if asked == "f32" else asked
     wanted = f"encoder_backend asks for {asked_in_words}" if how else f"max_length is {workspace.settings.max_length}"
@@ -342,6 +347,6 @@ def _find(workspace: Workspace, session: Session, names: tuple[str, ...], *, sta
 
 
 def _least_exact(workspace: Workspace) -> Precision:
-    """The least exact vectors that may be searched: as the backend asked for makes them, whatever keeps parity else."""
+    """The least exact precision that may be searched: that of the backend asked for, any where none is."""
     backend = workspace.settings.encoder_backend
     return PRECISIONS[-1] if backend == "auto" else precision_of(backend)

@@ -16,7 +16,7 @@ from app.services.encoder_choice import MEASURED_FROM, SAMPLE, choose_backend, c
 from db.enums import ModelStage
 from db.models import ModelVersion
 from db.queries import passages_to_encode
-from retriever.encoding.backend import Precision, precision_of
+from retriever.encoding.backend import PRECISIONS, Precision, precision_of
 from retriever.vector_cache import KEY_BYTES, CacheOwner, Keys, StoredVectors, VectorCache, drop_cache, list_caches
 
 if TYPE_CHECKING:
@@ -93,9 +93,10 @@ def encode_passages(
     owner = CacheOwner(model.hash, workspace.settings.max_length, precision_of(backend), model.dim)
     cache = VectorCache.open(vectors_folder(workspace), owner)
     missing = cache.missing(keys)
-    if len(missing) and owner.precision != "f32":
-        _take_exact(workspace, cache, owner, keys[missing])
-        missing = cache.missing(keys)
+    for exact in PRECISIONS[: PRECISIONS.index(owner.precision)]:
+        if len(missing):
+            _take_exact(workspace, cache, replace(owner, precision=exact), keys[missing])
+            missing = cache.missing(keys)
     if len(missing):
         encoder = loaded.get()
         # A float32 vector is as good as one in bf16 or int8, and for a few texts torch is ready at once.
@@ -106,12 +107,11 @@ def encode_passages(
     return PassageVectors(tuple(ids), len(missing), owner.precision, keys, cache)
 
 
-def _take_exact(workspace: Workspace, cache: VectorCache, owner: CacheOwner, keys: Keys) -> None:
-    """Copies what is known in float32, which is as good: a corpus that outgrew it is not encoded again.
+def _take_exact(workspace: Workspace, cache: VectorCache, exact: CacheOwner, keys: Keys) -> None:
+    """Copies what is known more exactly, which is as good: a corpus that outgrew float32 is not encoded again.
 
     keys: different ones.
     """
-    exact = replace(owner, precision="f32")
     if all(stored.owner != exact for stored in list_caches(vectors_folder(workspace))):
         return
     known = VectorCache.open(vectors_folder(workspace), exact)

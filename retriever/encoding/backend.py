@@ -19,7 +19,7 @@ PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 """The most exact first."""
 
 PARITY = 0.999
-"""The least cosine that any vector may have to torch's float32 vector of the same text."""
+"""The least cosine that a vector should have to torch's float32 vector of the same text; `python -m bench encode`."""
 
 SAMPLE_PARITY = 0.9992
 """The least cosine on the texts a backend is tried on, below which it is refused: a sample misses the worst texts.

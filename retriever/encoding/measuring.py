@@ -10,13 +10,13 @@ from dataclasses import dataclass
 import numpy as np
 from sentence_transformers import SentenceTransformer
 
-from retriever.encoding.backend import BACKENDS, SAMPLE_PARITY, Backend, BackendName, Vectors, precision_of
+from retriever.encoding.backend import BACKENDS, PRECISIONS, SAMPLE_PARITY, Backend, BackendName, Vectors, precision_of
 from retriever.encoding.tokens import longest_first
 from retriever.encoding.torch_backend import TorchBackend
 from retriever.errors import BackendRefused
 
 WORTH = 1.1
-"""A backend in bf16 or int8 must be so many times as fast as the fastest in float32: exact vectors for less. Ours."""
+"""A less exact backend is taken when it is so many times as fast as the fastest of the more exact ones. Our choice."""
 
 _ROUNDS = 2
 
@@ -75,7 +75,7 @@ def measure_backends(
         reason = None if kept else f"cosine {cosine[name]:.5f} to torch, at least {SAMPLE_PARITY} needed"
         figures.append(BackendFigure(name, speed, cosine[name], reason))
     figures += [BackendFigure(name, None, None, reason) for name, reason in refused.items()]
-    return Measurement(_fastest(figures), len(texts), tuple(figures)), backends
+    return Measurement(fastest(figures), len(texts), tuple(figures)), backends
 
 
 def _make_all(model: SentenceTransformer) -> tuple[dict[BackendName, Backend], dict[BackendName, str]]:
@@ -105,8 +105,13 @@ def _encode(backend: Backend, texts: Sequence[str]) -> Vectors:
     return np.concatenate([found[number] for number in range(len(batches))])
 
 
-def _fastest(figures: Sequence[BackendFigure]) -> BackendName:
+def fastest(figures: Sequence[BackendFigure]) -> BackendName:
+    """The fastest that was not refused; a less exact one only where it is WORTH it. torch is always among them."""
     speed = {figure.backend: figure.texts_per_second or 0.0 for figure in figures if figure.refused is None}
-    exact = max((name for name in speed if precision_of(name) == "f32"), key=lambda name: speed[name])
-    best = max(speed, key=lambda name: speed[name])
-    return best if speed[best] >= WORTH * speed[exact] else exact
+    best: BackendName = "torch"
+    for precision in PRECISIONS:
+        alike = [name for name in speed if precision_of(name) == precision]
+        fastest = max(alike, key=lambda name: speed[name], default=best)
+        if speed[fastest] >= speed[best] * (1 if precision == "f32" else WORTH):
+            best = fastest
+    return best

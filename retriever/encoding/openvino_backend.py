@@ -7,13 +7,14 @@ each build of an index, and the converted model is as large as the model.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import queue
 import threading
 import warnings
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import openvino
@@ -31,25 +32,44 @@ from retriever.quiet import quiet_transformers
 BATCH = 16
 _INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 _NAMES: dict[Precision, BackendName] = {"f32": "openvino", "bf16": "openvino-bf16", "int8": "openvino-int8"}
-_TRIED_ON = (
-    "x",
-    "Which of two sorted streams is read first when they are merged lazily?",
+_PASSAGES = (
+    "Which of two sorted streams is read first when they are merged lazily, and what is kept of the other meanwhile?",
     "A loaf that stays flat mostly has a starter that is too young or was fed too long ago to make gas. " * 12,
-    "12,5 % — ¿qué? 日本語 🙂",
-    "",
+    "12,5 % — ¿qué? 日本語 🙂 Straße, naïve café; https://example.org/a?b=1&c=2 (see p. 7, § 3) [x] {y} <z> 100.000 €",
+    "The court held that the notice was void because it had been served on a Sunday, two days after the lease ended.",
 )
+"""Of 16 tokens and more, the lengths far apart: a padded batch is what most texts are computed in."""
+
+_TRIED_ON = (*_PASSAGES[:3], "x", "")
 
 
 @dataclass(frozen=True, slots=True)
 class Converted:
-    """A model for OpenVINO, any number of texts of any length, and the names of its inputs in order."""
+    """A model for OpenVINO, any number of texts of any length, the names of its inputs in order, and what it became."""
 
     model: openvino.Model
     inputs: tuple[str, ...]
+    _compiled: dict[Precision, openvino.CompiledModel] = field(default_factory=dict)
+
+    def compiled(self, precision: Precision) -> openvino.CompiledModel:
+        """Ready to run in that precision; the same each time, for every backend that needs it.
+
+        Raises: BackendRefused when this model or this machine cannot.
+        """
+        if precision not in self._compiled:
+            try:
+                graph = with_int8_weights(self.model) if precision == "int8" else self.model
+                self._compiled[precision] = openvino.Core().compile_model(graph, "CPU", _settings(precision))
+            except RuntimeError as exc:
+                raise BackendRefused(f"{_NAMES[precision]} cannot run this model: {_first_line(exc)}") from exc
+        return self._compiled[precision]
 
 
 class OpenVinoBackend:
-    """A converted model with a queue of requests; one caller at a time, the others wait."""
+    """A converted model with a queue of requests; one caller at a time, the others wait.
+
+    In int8, batches with a text of fewer than SHORT tokens are read in float32, so that both are held in memory.
+    """
 
     def __init__(
         self, model: SentenceTransformer, *, precision: Precision = "f32", converted: Converted | None = None
@@ -61,12 +81,7 @@ class OpenVinoBackend:
         converted = convert(model) if converted is None else converted
         self._model = model
         self._precision = precision
-        self._inputs = converted.inputs
-        graphs = [(converted.model, precision)]
-        if precision == "int8":
-            graphs = [(with_int8_weights(converted.model), precision), (converted.model, "f32")]
-        # The first is what texts are read with; the second reads the short ones where int8 is too coarse for those.
-        self._compiled = [openvino.Core().compile_model(graph, "CPU", _settings(how)) for graph, how in graphs]
+        self._converted = converted
         self._lock = threading.Lock()
         self._check()
 
@@ -84,29 +99,32 @@ class OpenVinoBackend:
         """Vectors of the batches, as they are finished; see `Backend`."""
         with self._lock:
             finished: queue.SimpleQueue[tuple[int, Vectors]] = queue.SimpleQueue()
-            queues = [openvino.AsyncInferQueue(compiled) for compiled in self._compiled]
-            for requests in queues:
-                requests.set_callback(lambda request, number: finished.put((number, _result(request))))
+            queues: dict[Precision, openvino.AsyncInferQueue] = {}
             prompt = _prompt(self._model, role)
             started = delivered = 0
-            try:
+            with contextlib.ExitStack() as running:
                 for number, batch in enumerate(batches):
                     features = self._model.preprocess(list(batch), prompt=prompt, task=role)
-                    shortest = int(features["attention_mask"].sum(dim=1).min())
-                    requests = queues[-1 if shortest < SHORT else 0]
-                    requests.start_async({name: features[name].numpy() for name in self._inputs}, number)
+                    precision = self._precision_for(features["attention_mask"])
+                    if precision not in queues:
+                        queues[precision] = openvino.AsyncInferQueue(self._converted.compiled(precision))
+                        queues[precision].set_callback(lambda request, at: finished.put((at, _result(request))))
+                        running.callback(queues[precision].wait_all)
+                    tensors = {name: features[name].numpy() for name in self._converted.inputs}
+                    queues[precision].start_async(tensors, number)
                     started += 1
                     while not finished.empty():
                         sink(*finished.get())
                         delivered += 1
-            finally:
-                for requests in queues:
-                    requests.wait_all()
             while not finished.empty():
                 sink(*finished.get())
                 delivered += 1
             if delivered != started:
                 raise BackendRefused(f"openvino finished {delivered} of {started} batches")
+
+    def _precision_for(self, mask: Tensor) -> Precision:
+        """What a batch is read in; mask: (texts, tokens), 1 where there is one."""
+        return "f32" if self._precision == "int8" and int(mask.sum(dim=1).min()) < SHORT else self._precision
 
     def _check(self) -> None:
         ours, theirs = (_all(backend) for backend in (self, TorchBackend(self._model)))
@@ -119,8 +137,10 @@ class OpenVinoBackend:
 
 def _all(backend: OpenVinoBackend | TorchBackend) -> Vectors:
     found: dict[int, Vectors] = {}
-    # Both a padded batch and texts alone: a traced shape that was kept as a constant shows in one of them.
-    backend.embed([_TRIED_ON, _TRIED_ON[:1], _TRIED_ON[2:3]], role="document", sink=found.__setitem__)
+    # Padded batches and texts alone, passages and short texts: a traced shape that was kept as a constant shows in one
+    # of them, and a batch with a short text is not read in int8.
+    batches = (_PASSAGES, *([passage] for passage in _PASSAGES), _TRIED_ON, _TRIED_ON[-2:-1])
+    backend.embed(batches, role="document", sink=found.__setitem__)
     return np.concatenate([found[number] for number in sorted(found)])
 
 

@@ -88,6 +88,22 @@ def test_bf16_vectors_do_not_answer_where_float32_is_asked_for(workspace: Worksp
     np.testing.assert_allclose(opened.index.vectors[:1], expected, atol=1e-6)
 
 
+def test_vectors_answer_only_for_what_is_no_more_exact(workspace: Workspace) -> None:
+    """bf16 asked for on a machine where int8 was faster, and int8 goes on answering."""
+    fast = again(workspace, encoder_backend="openvino-int8")
+    import_passages(fast, LONG, source_name="x")
+    model = ensure_live_model(fast)
+    in_int8 = ensure_dense_index(fast, model)
+    assert "in int8" in next(check.detail for check in examine(fast) if check.name == "index")
+    half = again(fast, encoder_backend="torch-bf16")
+    with pytest.raises(NothingToDo) as refused:
+        open_retriever(half, model)
+    assert "in int8, and encoder_backend asks for bf16 now" in refused.value.user_message
+    in_bf16 = ensure_dense_index(half, model)
+    assert in_bf16 != in_int8
+    assert ensure_dense_index(again(half, encoder_backend="openvino-int8"), model) == in_bf16
+
+
 def test_a_model_does_not_go_live_on_an_index_of_another_length(workspace: Workspace) -> None:
     """Promoted, and every search fails; or a pass at one length decides about another."""
     add_corpus(workspace)

@@ -345,6 +345,18 @@ def test_a_corpus_that_outgrows_float32_keeps_its_vectors(corpus: Workspace) -> 
     np.testing.assert_array_equal(after.vectors[:60], before.vectors)
 
 
+def test_a_corpus_that_goes_over_to_int8_keeps_what_bf16_made(corpus: Workspace) -> None:
+    """A million passages encoded again, because a new version has a faster way."""
+    half = short(corpus, encoder_backend="torch-bf16")
+    model = ensure_live_model(half)
+    before, _ = build(half, model)
+    faster = short(half, encoder_backend="openvino-int8")
+    import_passages(faster, [("new", "Cups", "A cup of tea.")], source_name="more")
+    after, counted = build(faster, model)
+    assert (counted.total, after.n) == (1, 61)
+    np.testing.assert_array_equal(after.vectors[:60], before.vectors)
+
+
 def test_without_openvino_torch_encodes(corpus: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     """An installation without OpenVINO cannot index anything, or say what it has."""
     named = short(corpus, encoder_backend="openvino")
