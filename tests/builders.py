@@ -8,7 +8,7 @@ pair, so a test can say what a careful person would.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
@@ -305,11 +305,16 @@ def audit(workspace: Workspace, *, person: str = "Ada", at_most: int = 10_000) -
 
 def judge_held_out(workspace: Workspace, *, person: str = "Grace") -> None:
     """True judgements of every passage of its topic for each held-out question, as from a file."""
+    judge_topics(workspace, TOPICS[N_TRAIN:], person=person)
+
+
+def judge_topics(workspace: Workspace, topics: Sequence[Topic], *, person: str) -> None:
+    """True judgements of every passage of its topic for each of these questions, as from a file."""
     import_judgements(
         workspace,
         [
             NewJudgement(query_id(topic), passage, truth(query_id(topic), passage))
-            for topic in TOPICS[N_TRAIN:]
+            for topic in topics
             for passage in passage_ids(topic)
         ],
         source_name="everyday",

@@ -11,7 +11,8 @@ from annotator.types import Criterion
 from app.bootstrap import Workspace
 from app.errors import Conflict
 from app.jobs.durable import enqueue
-from app.services import runs, training_work
+from app.services import lineage, runs, training_work
+from app.services.lineage_views import Author
 from db.enums import RunStatus
 
 WORKFLOW = "retrain"
@@ -35,6 +36,22 @@ def start(
     # Enqueued again on every click: if a crash came between the row and the queue, the next click mends it.
     resume(workspace)
     return run_id
+
+
+def start_after_revocation(workspace: Workspace, *, author: Author, person: str) -> int:
+    """Asks for a retraining on what counts after an author was revoked or given back; returns the run's id.
+
+    It learns what the author's labels were for, and begins at the base where the live encoder learnt revoked labels.
+
+    Raises:
+        NothingToDo: nothing is left to train on.
+    """
+    return start(
+        workspace,
+        person=person,
+        criterion=lineage.criterion_of(workspace, author),
+        overrides=lineage.settings_without_revoked(workspace),
+    )
 
 
 def run_here(

@@ -281,12 +281,20 @@ def _form(author: Author, act: RevocationAct) -> None:
             report = do(state.get_workspace(), author=author, reason=reason, person=state.get_person())
         said = " ".join(report.sentences())
         if retrain:
-            run_id = training.start(state.get_workspace(), person=state.get_person())
-            said += f" Training run {run_id} is asked for; follow it on the Train screen."
+            said += f" {_retrained(author)}"
         state.leave_notice("lineage", said)
     except OURS as exc:
         state.leave_notice("lineage", sentence(exc), "refused")
     st.rerun()
+
+
+def _retrained(author: Author) -> str:
+    """Asks for the training; what stands against it must not hide that the act itself is done."""
+    try:
+        run_id = training.start_after_revocation(state.get_workspace(), author=author, person=state.get_person())
+    except OURS as exc:
+        return f"Nothing is retrained: {sentence(exc)}"
+    return f"Training run {run_id} is asked for; follow it on the Train screen."
 
 
 def _acts() -> None:

@@ -12,7 +12,9 @@ from sqlalchemy.orm import Session
 
 from annotator.types import Criterion
 from app.bootstrap import Workspace
+from app.config import Speed
 from app.errors import InputInvalid
+from app.services.indexing import encoder_model
 from app.services.lineage_views import (
     Author,
     AuthorChoice,
@@ -32,6 +34,7 @@ from app.services.lineage_views import (
     SetUse,
     SourceShare,
 )
+from app.services.recipes import FROM_BASE
 from db.enums import LabelSource, ModelKind, Visibility
 from db.errors import NotFound
 from db.models import JudgeRow, LabelSet, ModelVersion, Person
@@ -166,6 +169,23 @@ def count_revoked_of(workspace: Workspace, model_ids: Collection[int]) -> dict[i
     return {model_id: number for model_id, number in counted.items() if number}
 
 
+def settings_without_revoked(workspace: Workspace) -> dict[str, object]:
+    """Overrides of a training run under which no model lies that learnt revoked labels; none where none would.
+
+    An adapter is trained for the live encoder, and an anchored training may start from it: where that one learnt
+    labels since revoked, the encoder is trained anew, from the first base.
+    """
+    with workspace.sessions.read() as session:
+        live = get_live(session)
+        if live is None:
+            return {}
+        encoder = encoder_model(session, live).id
+    if not count_revoked_of(workspace, [encoder]):
+        return {}
+    speed = workspace.settings.speed
+    return {"speed": Speed.FULL_ADAPTER if speed is Speed.ADAPTER else speed, "start_from": FROM_BASE}
+
+
 def list_labels(
     workspace: Workspace,
     *,
@@ -271,6 +291,15 @@ def find_author(
         if found is None:
             raise NotFound(f"there is nobody called {person!r}", user_message=f"There is nobody called {person}.")
         return Author(AuthorKind.PERSON, found.name, (found.id,), ())
+
+
+def criterion_of(workspace: Workspace, author: Author) -> Criterion:
+    """What an author's labels are about: a judge's own criterion; relevance where about both, and for a person."""
+    if author.kind is AuthorKind.PERSON:
+        return Criterion.RELEVANCE
+    with workspace.sessions.read() as session:
+        found = {session.get_one(JudgeRow, judge_id).criterion for judge_id in author.ids}
+    return found.pop() if len(found) == 1 else Criterion.RELEVANCE
 
 
 def get_author_lineage(workspace: Workspace, *, author: Author) -> AuthorLineage:

@@ -18,7 +18,7 @@ ON_TOP = "adapter."
 """How an override begins that is for the adapter on top of an encoder."""
 _SHARED = ("loss", "seed")
 STARTS = ("base", "live")
-FROM_LIVE = STARTS[1]
+FROM_BASE, FROM_LIVE = STARTS
 _MOST_MINED = 64
 
 
@@ -82,6 +82,8 @@ def make_recipe(settings: Settings, overrides: Mapping[str, Any]) -> Recipe:
     if start_from not in STARTS:
         raise InputInvalid(f"start_from is {start_from!r}; choose {' or '.join(STARTS)}")
     adapter = speed == Speed.ADAPTER
+    if adapter and overrides.get("mined_negatives"):
+        raise InputInvalid("mined_negatives is for an encoder's training; an adapter samples the corpus anyway")
     if adapter and overrides.get("start_from") == FROM_LIVE:
         raise InputInvalid("start_from is for a full training; an adapter is trained for the live encoder anyway")
     on_top = None

@@ -176,7 +176,7 @@ def revoke(
     Example: relabel revoke --person Bo --restore --reason "it was somebody else"
     """
     with opened(where) as workspace:
-        from app.errors import InputInvalid
+        from app.errors import AppError, InputInvalid
         from app.jobs import training
         from app.services import lineage as service
         from app.services import revoking
@@ -191,13 +191,20 @@ def revoke(
             return
         act = revoking.restore if give_back else revoking.revoke
         report = act(workspace, author=author, reason=reason, person=who)
-        run_id = training.start(workspace, person=who) if retrain else None
+        run_id, why_not = None, None
+        if retrain:
+            try:
+                run_id = training.start_after_revocation(workspace, author=author, person=who)
+            except AppError as exc:  # the act is done and kept all the same: say what it did
+                why_not = exc.user_message
         if as_json:
-            print_json({"report": report, "run_id": run_id})
+            print_json({"report": report, "run_id": run_id, "not_retrained": why_not})
         else:
             for sentence in report.sentences():
                 say(sentence)
-            if run_id is None:
+            if why_not is not None:
+                say(f"Nothing is retrained: {why_not}")
+            elif run_id is None:
                 say("To retrain on what counts now: relabel train")
             else:
                 say(f"Training run {run_id} waits for the worker; it starts from the label set as it is now.")

@@ -12,11 +12,11 @@ from typer.testing import CliRunner, Result
 from annotator.types import Criterion
 from app.bootstrap import open_workspace
 from app.cli import cli
-from app.services import label_sets
+from app.services import label_sets, runs
 from app.services.creating import create_workspace
-from builders import add_candidates, add_corpus, add_model, add_suggestions, audit
+from builders import N_TRAIN, TOPICS, add_candidates, add_corpus, add_model, add_suggestions, audit, judge_topics
 from db.enums import RunStatus
-from db.models import LabelSet, TrainingRun
+from db.models import LabelSet, ModelVersion, TrainingRun
 
 
 @pytest.fixture
@@ -126,3 +126,34 @@ def test_one_thing_is_named_and_it_has_to_be_there(folder: Path) -> None:
     nobody = run(folder, "revoke", "--person", "Nobody", "--reason", "x")
     assert nobody.exit_code != 0
     assert "Nobody" in nobody.output
+
+
+def test_revoking_a_judge_and_retraining_leaves_nothing_of_it_underneath(folder: Path) -> None:
+    """An adapter trained for the encoder that learnt the very labels that were just taken back."""
+    with (folder / "relabel.toml").open("a", encoding="utf-8") as settings:
+        settings.write('\nspeed = "adapter"\n')
+    words = ("revoke", "--judge", "scripted/1", "--reason", "invented evidence", "--retrain")
+    gone = answer(folder, *words)
+    assert gone["run_id"] is None
+    assert gone["report"]["act"] == "revoke", "done and said, though nothing is left to train on"
+    assert "No label of a train question" in gone["not_retrained"]
+    workspace = open_workspace(folder)
+    judge_topics(workspace, TOPICS[:N_TRAIN], person="Grace")
+    workspace.close()
+    answer(folder, "revoke", "--judge", "scripted/1", "--restore", "--reason", "tried")
+    gone = answer(folder, *words)
+    workspace = open_workspace(folder)
+    with workspace.sessions.read() as session:
+        retraining = session.get_one(TrainingRun, gone["run_id"])
+        base = session.get_one(ModelVersion, retraining.base_model_id)
+        assert (base.name, retraining.settings["speed"]) == ("base", "full+adapter")
+        assert set(session.get_one(LabelSet, retraining.label_set_id).counts) == {"human"}
+    runs.request_cancel(workspace, run_id=gone["run_id"], person="me")
+    workspace.close()
+    back = answer(folder, "revoke", "--judge", "scripted/1", "--restore", "--reason", "it was right", "--retrain")
+    workspace = open_workspace(folder)
+    with workspace.sessions.read() as session:
+        retraining = session.get_one(TrainingRun, back["run_id"])
+        base = session.get_one(ModelVersion, retraining.base_model_id)
+        assert (base.name, retraining.settings["speed"]) == ("tuned", "adapter"), "nothing in it is revoked any more"
+    workspace.close()

@@ -204,7 +204,7 @@ def test_a_full_run_starts_from_the_first_base_unless_anchored_to_the_live_model
 
 def test_a_setting_that_training_does_not_know_is_refused_at_once(labelled: Workspace) -> None:
     """A typing error in --epochs is found by the worker, in its log."""
-    for overrides in ({"epocs": 3}, {"epochs": 0}, {"loss": "magic"}):
+    for overrides in ({"epocs": 3}, {"epochs": 0}, {"loss": "magic"}, {"speed": "adapter", "mined_negatives": 8}):
         with pytest.raises(InputInvalid):
             runs.create_run(labelled, person="Ada", overrides=overrides)
     assert runs.get_latest_run(labelled) is None
