@@ -6,8 +6,9 @@ What was found is stored here; how it is shown is in `evaluation_views`.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 from typing import Any
 
 from sqlalchemy.orm import Session
@@ -15,7 +16,7 @@ from sqlalchemy.orm import Session
 from annotator.types import Criterion
 from app.bootstrap import Workspace
 from app.errors import NothingToDo
-from app.services.evaluation_views import evaluation_view, largest_changes
+from app.services.evaluation_views import GATE_MEASURE, evaluation_view, largest_changes
 from app.services.gate_passes import count_let_through
 from app.services.indexing import Progress
 from app.services.regression import outcome_of, rank_of
@@ -148,6 +149,7 @@ def run_evaluation(
                     "n_to_judge": sum(len(entry["to_judge"]) for entry in per_query),
                     "regression": results,
                     **({} if verdict is None else {"better": verdict.better}),
+                    **({} if baseline or not label_set_ids else {"parts": _parts(measured, seen)}),
                     "rests_on": {
                         "corpus": retrievers[0].state,
                         "max_length": workspace.settings.max_length,
@@ -164,6 +166,14 @@ def run_evaluation(
             if on_record is not None:
                 on_record(session, row)
             return row.id
+
+
+def _parts(measured: Measured, seen: Collection[str]) -> dict[str, dict[str, float]]:
+    """Mean and number of a model's seen and unseen questions, those with any."""
+    values: dict[str, list[float]] = {"seen": [], "unseen": []}
+    for entry in measured.per_query:
+        values["seen" if entry.query_id in seen else "unseen"].append(entry.values[GATE_MEASURE])
+    return {name: {"mean": fmean(found), "n": len(found)} for name, found in values.items() if found}
 
 
 def _verdict(

@@ -39,7 +39,7 @@ def evaluation_view(session: Session, row: Evaluation) -> EvaluationView:
         look=row.look,
         n_queries=row.n_queries,
         n_judgements=row.n_judgements,
-        measures=_measures(row.measures, row.n_queries),
+        measures=_measures(row.measures, row.n_queries) + _parts(row.comparison.get("parts", {})),
         baseline_measures=_measures(before, row.n_queries),
         differences=tuple(
             DifferenceView(
@@ -92,6 +92,13 @@ def largest_changes(per_query: Sequence[Mapping[str, Any]]) -> dict[str, list[di
 
 def _measures(values: Mapping[str, float], n: int) -> tuple[MeasureView, ...]:
     return tuple(MeasureView(name, value, n) for name, value in values.items() if name != "unjudged@10")
+
+
+def _parts(stored: Mapping[str, Mapping[str, float]]) -> tuple[MeasureView, ...]:
+    """Of a model by itself, the measure that decides on the questions that its training had seen and on the others."""
+    return tuple(
+        MeasureView(f"{GATE_MEASURE}, {name}", part["mean"], int(part["n"])) for name, part in sorted(stored.items())
+    )
 
 
 def _in_order(item: tuple[str, Any]) -> tuple[int, str]:

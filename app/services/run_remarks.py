@@ -52,7 +52,10 @@ def remarks_on(report: Mapping[str, Any], *, speed: Speed, message: str = "") ->
             f"No adapter is on top: on the {n} questions put aside, none that was tried was better than none.",
         )
     else:
-        said = ("Of the adapter on top:", *_remarks(on_top, speed=Speed.ADAPTER, message=message))
+        said = (
+            "Of the adapter on top, whose questions put aside the encoder below was trained on:",
+            *_remarks(on_top, speed=Speed.ADAPTER, message=message),
+        )
     return (*encoder, *said)
 
 

@@ -100,8 +100,9 @@ def status(where: Where = None, about: WhichCriterion = "relevance", as_json: As
         if view.live is not None:
             figures = "not measured yet"
             if view.live.evaluation is not None:
-                measures = ", ".join(f"{m.name} {m.value:.4f}" for m in view.live.evaluation.measures)
-                figures = f"{measures} (n = {view.live.evaluation.n_queries})"
+                figures = ", ".join(
+                    f"{m.name} {m.value:.4f} (n = {m.n_queries})" for m in view.live.evaluation.measures
+                )
             tell(f"Live: {view.live.name} ({view.live.hash[:12]}): {figures}")
         if run is not None:
             tell(f"Latest run: {run.id}, {run.status} ({run.stage}) {run.message}")

@@ -253,15 +253,14 @@ def list_human_judgements(session: Session, *, split: Split, criterion: Criterio
 
 
 def list_trained_positives(session: Session, *, label_set_ids: list[int], relevant_from: int) -> set[str]:
-    """Ids (from outside) of the passages that occur as a positive in any of these label sets."""
-    rows = session.scalars(
-        sa.select(Passage.external_id)
+    """Ids (from outside) of the passages that occur as a positive in any of these label sets, or whose text does."""
+    texts = (
+        sa.select(Passage.text_hash)
         .join(Pair, Pair.passage_id == Passage.id)
         .join(LabelSetItem, LabelSetItem.pair_id == Pair.id)
         .where(LabelSetItem.label_set_id.in_(label_set_ids), LabelSetItem.grade >= relevant_from)
-        .distinct()
     )
-    return set(rows)
+    return set(session.scalars(sa.select(Passage.external_id).where(Passage.text_hash.in_(texts))))
 
 
 def count_looks(session: Session, *, split: Split, criterion: Criterion) -> int:

@@ -21,7 +21,7 @@ from app.config import Settings, settings_from
 from app.errors import Conflict, InputInvalid, NotAllowed, NothingToDo
 from app.services import evaluating, judging_first, promotion, regression, reviewing
 from app.services.evaluation_views import evaluation_view, list_query_rows, query_rows_csv
-from app.services.importing import NewJudgement, import_judgements
+from app.services.importing import NewJudgement, NewQuery, import_judgements, import_passages, import_queries
 from app.services.indexing import ensure_live_model, register_model
 from app.services.views import EvaluationView
 from builders import TOPICS, add_corpus, add_model, judge_held_out, passage_ids, query_id, truth
@@ -38,7 +38,7 @@ from db.models import (
     Query,
     TrainingRun,
 )
-from db.queries.training import label_sets_of
+from db.queries.training import label_sets_of, list_trained_positives
 
 HELD_OUT = TOPICS[12:]
 QUICK = {"max_length": 32, "person": "Ada"}
@@ -272,6 +272,99 @@ def test_an_override_is_an_owners_and_a_reviewer_hears_so(compared: Workspace) -
         promotion.promote(compared, model_id=model, person="Ada", override_reason="I like it")
     promotion.promote(compared, model_id=model, person="Olga", override_reason="agreed with the team")
     assert promotion.list_promotions(compared)[0].cause is PromotionCause.OVERRIDE
+
+
+def trained_on(workspace: Workspace, model_id: int, *, passage: str) -> int:
+    """As if a run had made the model of one label: that passage, relevant to a train question; the label set's id."""
+    now = workspace.now()
+    with workspace.sessions.begin() as session:
+        pair = Pair(
+            query_id=session.scalars(sa.select(Query.id).where(Query.external_id == "q-bread")).one(),
+            passage_id=session.scalars(sa.select(Passage.id).where(Passage.external_id == passage)).one(),
+        )
+        label_set = LabelSet(hash="b" * 64, criterion="relevance", n_labels=1, n_queries=1, counts={}, created_at=now)
+        session.add_all([pair, label_set])
+        session.flush()
+        item = {"pair_id": pair.id, "grade": 3.0, "weight": 1.0, "source": LabelSource.HUMAN}
+        session.add(LabelSetItem(label_set_id=label_set.id, **item))
+        session.add(
+            TrainingRun(
+                workflow_id="made",
+                label_set_id=label_set.id,
+                base_model_id=promotion.list_models(workspace)[-1].id,
+                model_version_id=model_id,
+                status="done",
+                stage="done",
+                settings={},
+                report={},
+                created_at=now,
+            )
+        )
+        return label_set.id
+
+
+def test_a_live_model_by_itself_is_measured_on_seen_and_unseen_questions_apart(compared: Workspace) -> None:
+    """A figure that is high because half of its questions were trained on."""
+    model, topic = candidate_id(compared), HELD_OUT[0]
+    trained_on(compared, model, passage=passage_ids(topic)[0])
+    promotion.promote(compared, model_id=model, person="Ada", override_reason="a try")
+    found = evaluating.evaluate_model(compared, model_id=model)
+    assert found.baseline is None
+    values = {measure.name: (measure.value, measure.n_queries) for measure in found.measures}
+    assert (values["nDCG@10, seen"][1], values["nDCG@10, unseen"][1]) == (1, 7)
+    mixed = (values["nDCG@10, seen"][0] + 7 * values["nDCG@10, unseen"][0]) / 8
+    assert mixed == pytest.approx(values["nDCG@10"][0])
+
+
+def more_held_out(workspace: Workspace) -> None:
+    """Forty more held-out questions, each in the words of a passage that answers it; judged."""
+    rows = [
+        (f"q-{topic.name}-{number}", words, passage)
+        for topic in TOPICS
+        for number, (words, passage) in enumerate(
+            [(topic.answer, passage_ids(topic)[0]), (topic.partly, passage_ids(topic)[1])]
+        )
+    ]
+    import_queries(
+        workspace, [NewQuery(key, f"is it so: {words}", Split.HELD_OUT) for key, words, _ in rows], source_name="forty"
+    )
+    judged = [NewJudgement(key, passage, 3) for key, _, passage in rows]
+    import_judgements(workspace, judged, source_name="forty", person="Grace", max_grade=3)
+
+
+def test_a_candidate_that_passes_goes_live_by_the_gate_as_the_settings_have_it(compared: Workspace) -> None:
+    """Settings of the gate that nothing reads, or a pass that only an owner's word can use."""
+    more_held_out(compared)
+    model = candidate_id(compared)
+    found = evaluating.evaluate_model(compared, model_id=model)
+    assert found.n_queries == 48
+    assert found.gate_passed, found.gate_reasons
+    live = next(one.id for one in promotion.list_models(compared) if one.id != model)
+    promotion.promote(compared, model_id=model, person="Ada")
+    assert promotion.list_promotions(compared)[0].cause is PromotionCause.GATE
+    worse = evaluating.evaluate_model(compared, model_id=live)
+    assert worse.gate_passed is False
+    with pytest.raises(NotAllowed):
+        promotion.promote(compared, model_id=live, person="Ada")
+    lost = -next(d for d in worse.differences if (d.slice, d.measure) == ("all", "nDCG@10")).low
+    compared.close()
+    lenient = {**QUICK, "gate_rule": "not-worse", "gate_margin": min(1.0, 2 * lost)}
+    wide = open_with(settings_from(compared.settings.workspace, lenient))
+    assert evaluating.evaluate_model(wide, model_id=live).gate_passed
+    wide.close()
+
+
+def test_a_passage_of_the_same_text_is_as_good_as_trained_on(compared: Workspace) -> None:
+    """A copy under another id makes a leaked question count as an unseen one."""
+    label_set_id = trained_on(compared, candidate_id(compared), passage="rice-answer")
+    with compared.sessions.read() as session:
+        rice = session.scalars(sa.select(Passage).where(Passage.external_id == "rice-answer")).one()
+        found = list_trained_positives(session, label_set_ids=[label_set_id], relevant_from=2)
+        assert found == {"rice-answer"}
+    import_passages(compared, [("copy", rice.title, rice.text), ("other", "", "Not that.")], source_name="x")
+    with compared.sessions.read() as session:
+        found = list_trained_positives(session, label_set_ids=[label_set_id], relevant_from=2)
+    assert found == {"rice-answer", "copy"}
 
 
 def test_what_the_base_or_the_encoder_was_trained_on_is_seen(workspace: Workspace) -> None:

@@ -104,6 +104,18 @@ def test_vectors_answer_only_for_what_is_no_more_exact(workspace: Workspace) -> 
     assert ensure_dense_index(again(half, encoder_backend="openvino-int8"), model) == in_bf16
 
 
+def test_the_doctor_says_what_an_approximate_index_misses(workspace: Workspace) -> None:
+    """A recall that is measured, stored, and seen by nobody."""
+    import_passages(workspace, LONG, source_name="x")
+    ensure_dense_index(workspace, ensure_live_model(workspace))
+    assert "recall" not in next(check.detail for check in examine(workspace) if check.name == "index")
+    with workspace.sessions.begin() as session:
+        row = session.query(IndexVersion).one()
+        row.kind, row.recall = "hnsw", 0.9874
+    said = next(check.detail for check in examine(workspace) if check.name == "index")
+    assert said.endswith("in float32, hnsw, recall@10 0.987 of exact search with the encoder's own queries")
+
+
 def test_a_model_does_not_go_live_on_an_index_of_another_length(workspace: Workspace) -> None:
     """Promoted, and every search fails; or a pass at one length decides about another."""
     add_corpus(workspace)
