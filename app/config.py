@@ -89,7 +89,7 @@ class Settings(BaseSettings):
     human_epochs: Annotated[int, Field(ge=1, le=100)] | None = None
     human_learning_rate: Annotated[float, Field(gt=0, lt=1)] | None = None
     human_one_positive: bool = False
-    mined_negatives: Annotated[int, Field(ge=0, le=64)] = 0
+    mined_negatives: Annotated[int, Field(ge=0, le=64)] | None = None
     start_from: Literal["base", "live"] = "base"
     loss: str = LOSS_NAMES[0]
     epochs: Annotated[int, Field(ge=1, le=100)] | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
@@ -11,11 +12,9 @@ from app.services.indexing import Progress
 from app.services.retrievers import open_retriever
 from db.queries.registry import get_live
 from db.queries.training import passage_texts
-from retriever.types import TrainingStage
+from retriever.types import GradedList, TrainingStage
 
 DEPTH = 100
-MINED_WEIGHT = 0.5
-"""What a negative weighs that nobody judged, beside one that a person graded 0 (1). Our choice."""
 
 
 def mine_stages(
@@ -23,13 +22,15 @@ def mine_stages(
     stages: Sequence[TrainingStage],
     *,
     per_query: int,
+    shorter_than: int | None = None,
     on_progress: Progress | None = None,
     should_cancel: Callable[[], bool] | None = None,
 ) -> tuple[list[TrainingStage], dict[str, int]]:
     """The stages with so many mined negatives a list, from the live model's index, and the counts for the report.
 
-    Labels of any stage keep a passage from being mined against its question. Counts: `mined`, of which `unlabelled`
-    were judged by nobody; `too_near` were left out for scoring too near a positive.
+    shorter_than: lists of so many passages or more stay as they are; None for all lists alike. Labels of any stage keep
+    a passage from being mined against its question. Counts: `mined`, of which `unlabelled` were judged by nobody;
+    `too_near` were left out for scoring too near a positive.
 
     Raises:
         NothingToDo: no model is live, so nothing can be mined.
@@ -47,14 +48,19 @@ def mine_stages(
         )
     retriever = open_retriever(workspace, live, build=True, progress=on_progress, should_cancel=should_cancel)
     every = [entry for stage in stages for entry in stage.lists]
-    queries = {entry.query_id: entry.query for entry in every}
+    wanted = [[_wants(entry, shorter_than) for entry in stage.lists] for stage in stages]
+    queries = {
+        entry.query_id: entry.query
+        for stage, chosen in zip(stages, wanted, strict=True)
+        for entry in itertools.compress(stage.lists, chosen)
+    }
     encoded = retriever.encoder.encode_queries(list(queries.values()))
     vectors = dict(zip(queries, encoded, strict=True))
     hits = dict(zip(queries, retriever.index.search(encoded, DEPTH), strict=True))
     with workspace.sessions.read() as session:
         texts = passage_texts(session, {hit.passage_id for found in hits.values() for hit in found})
     scores = score_positives(
-        every,
+        [entry for entry in every if entry.query_id in queries],
         query_vectors=vectors,
         passage_ids=retriever.index.passage_ids,
         passage_vectors=retriever.index.vectors,
@@ -62,19 +68,24 @@ def mine_stages(
     )
     mined_stages = []
     counts = {"mined": 0, "unlabelled": 0, "too_near": 0}
-    for stage in stages:
+    for stage, chosen in zip(stages, wanted, strict=True):
         mined = mine_negatives(
-            stage.lists,
+            list(itertools.compress(stage.lists, chosen)),
             hits=hits,
             texts=texts,
             per_query=per_query,
             relevant_from=relevant_from,
-            weight=MINED_WEIGHT,
             positive_scores=scores,
             known=every,
         )
-        mined_stages.append(replace(stage, lists=mined.lists))
+        longer = iter(mined.lists)
+        lists = tuple(next(longer) if add else entry for entry, add in zip(stage.lists, chosen, strict=True))
+        mined_stages.append(replace(stage, lists=lists))
         counts["mined"] += mined.added
         counts["unlabelled"] += mined.unlabelled
         counts["too_near"] += mined.too_near
     return mined_stages, counts
+
+
+def _wants(entry: GradedList, shorter_than: int | None) -> bool:
+    return shorter_than is None or len(entry.passages) < shorter_than

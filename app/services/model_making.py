@@ -12,7 +12,7 @@ from app.bootstrap import Workspace
 from app.services.hard_negatives import mine_stages
 from app.services.indexing import Progress, model_path
 from app.services.label_sets import stage_names
-from app.services.recipes import Recipe
+from app.services.recipes import FILLED, Recipe
 from app.services.retrievers import open_index, open_retriever
 from app.services.run_remarks import warn
 from db.models import ModelVersion
@@ -76,12 +76,15 @@ def _make_full(workspace: Workspace, work: Work, settings: TrainingSettings, out
     from retriever.training import train
 
     stages, mined = list(work.stages), None
-    if work.recipe.mined_negatives:
+    wanted = work.recipe.mined_negatives
+    few = any(len(entry.passages) < settings.list_size for stage in stages for entry in stage.lists)
+    if wanted or (wanted is None and few):
         work.on_stage("mining negatives")
         stages, mined = mine_stages(
             workspace,
             stages,
-            per_query=work.recipe.mined_negatives,
+            per_query=wanted or FILLED,
+            shorter_than=settings.list_size if wanted is None else None,
             on_progress=work.on_progress,
             should_cancel=work.should_cancel,
         )

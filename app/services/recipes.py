@@ -19,6 +19,8 @@ ON_TOP = "adapter."
 _SHARED = ("loss", "seed")
 STARTS = ("base", "live")
 FROM_BASE, FROM_LIVE = STARTS
+FILLED = 6
+"""Negatives mined for a question with few labelled passages, as `python -m bench retrain` measured it."""
 _MOST_MINED = 64
 
 
@@ -36,7 +38,8 @@ class Recipe:
     """How a run trains.
 
     training: of an adapter of the query vector, or of the encoder itself. curriculum: a name of CURRICULA.
-    mined_negatives: hard negatives a question that the live model finds, 0 for none; for an encoder only. human: see
+    mined_negatives: hard negatives a question that the live model finds, 0 for none, None for up to FILLED where a
+    question has fewer labelled passages than the training takes of one; for an encoder only. human: see
     `HumanStage`; for an encoder only, for an adapter stops at the epoch that its unseen slice says. start_from: a name
     of STARTS, from which full model an encoder's training starts: the first base, or the live one, which is the
     anchor's reference too. on_top: the adapter that is trained for the trained encoder; None for none.
@@ -44,7 +47,7 @@ class Recipe:
 
     training: TrainingSettings | AdapterSettings
     curriculum: str = CURRICULA[0]
-    mined_negatives: int = 0
+    mined_negatives: int | None = None
     human: HumanStage = field(default_factory=HumanStage)
     start_from: str = STARTS[0]
     on_top: AdapterSettings | None = None
@@ -77,7 +80,7 @@ def make_recipe(settings: Settings, overrides: Mapping[str, Any]) -> Recipe:
         raise InputInvalid(f"speed is {speed!r}; choose {', '.join(Speed)}")
     if curriculum not in CURRICULA:
         raise InputInvalid(f"curriculum is {curriculum!r}; choose {', '.join(CURRICULA)}")
-    if type(mined) is not int or not 0 <= mined <= _MOST_MINED:
+    if mined is not None and (type(mined) is not int or not 0 <= mined <= _MOST_MINED):
         raise InputInvalid(f"mined_negatives is {mined!r}; it must be a whole number from 0 to {_MOST_MINED}")
     if start_from not in STARTS:
         raise InputInvalid(f"start_from is {start_from!r}; choose {' or '.join(STARTS)}")
@@ -98,7 +101,7 @@ def make_recipe(settings: Settings, overrides: Mapping[str, Any]) -> Recipe:
         whose = f"; those of the adapter on top begin with {ON_TOP!r}" if speed == Speed.FULL_ADAPTER else ""
         raise InputInvalid(f"these training settings cannot be used: {exc}{whose}") from exc
     if adapter:
-        return Recipe(training, curriculum)
+        return Recipe(training, curriculum, mined_negatives=0)
     if start_from == FROM_LIVE and not (isinstance(training, TrainingSettings) and training.anchor > 0):
         raise InputInvalid("start_from is 'live' and anchor is 0: give an anchor above 0, or start from the base")
     human = HumanStage(settings.human_epochs, settings.human_learning_rate, settings.human_one_positive)

@@ -83,7 +83,7 @@ def _left_out(report: Mapping[str, Any], speed: Speed) -> Sequence[str]:
         why = "their passages are not in the index" if speed is Speed.ADAPTER else "list_size takes no more"
         said.append(f"{cut:,} {'label was' if cut == 1 else 'labels were'} not trained on: {why}.")
     mined = report.get("mined_negatives")
-    if mined is not None:
+    if mined is not None and any(mined.values()):
         said.append(f"{mined['mined']:,} hard negatives were mined, {mined['unlabelled']:,} of them judged by nobody.")
     return said
 

@@ -18,11 +18,12 @@ from app.services.importing import import_passages
 from app.services.model_making import ENCODER_FILE
 from app.services.retrievers import open_encoder
 from app.services.search import search
-from builders import N_TRAIN, TOPICS, pair_ids
+from builders import N_TRAIN, TOPICS, pair_ids, passage_ids, query_id, truth
 from db.enums import ModelKind, RunStatus
 from db.models import Evaluation, IndexVersion, ModelVersion, TrainingRun
 from db.queries.registry import get_live, get_model_or_raise
 from retriever.errors import TrainingCancelled
+from retriever.types import GradedList, LabelledPassage, TrainingStage
 from trained import Trained, copy_of, count, live_id, train_killed_and_repeated
 
 
@@ -233,6 +234,38 @@ def test_a_full_run_counts_the_negatives_it_mined(before: Workspace) -> None:
     assert 0 < mined["mined"] <= 2 * N_TRAIN
     assert 0 <= mined["unlabelled"] <= mined["mined"]
     assert any("hard negatives were mined" in remark for remark in run.remarks)
+
+
+def test_only_questions_with_few_labels_get_negatives_unless_told_otherwise(before: Workspace) -> None:
+    """One labelled passage a question and nothing to tell it from, or six judged ones beside as many guesses."""
+    bread, other = TOPICS[:2]
+    judged = tuple(
+        LabelledPassage(key, text, truth(query_id(bread), key))
+        for topic in (bread, other)
+        for key, text in zip(passage_ids(topic), (topic.answer, topic.partly, topic.related), strict=True)
+    )
+    many = GradedList("a question", bread.question, judged[:4])
+    few = GradedList(query_id(bread), bread.question, judged[:1])
+    stages = [TrainingStage("first", (many, few)), TrainingStage("last", (few,))]
+    (first, last), counts = mine_stages(before, stages, per_query=3, shorter_than=4)
+    assert first.lists[0] == many
+    assert first.lists[1] == last.lists[0]
+    assert first.lists[1].passages[0] == judged[0]
+    assert len(first.lists[1].passages) == 4
+    assert counts["mined"] == counts["unlabelled"] == 6
+    assert [(p.grade, p.weight) for p in last.lists[0].passages[1:]] == [(0, 1.0)] * 3
+    (first, _), counts = mine_stages(before, stages, per_query=3)
+    assert [len(entry.passages) for entry in first.lists] == [7, 4]
+    assert counts["mined"] == 9
+
+
+def test_a_full_run_fills_short_lists_by_itself_and_not_when_told_not_to(before: Workspace) -> None:
+    """A recipe that was measured with mined negatives and ships without."""
+    for overrides, mined in (({"list_size": 7}, True), ({}, False), ({"list_size": 7, "mined_negatives": 0}, False)):
+        run_id, _, _ = runs.create_run(before, person="Ada", overrides={"speed": "full", "epochs": 1, **overrides})
+        training_work.train_step(before, run_id)
+        assert bool(runs.get_run(before, run_id=run_id).report.get("mined_negatives")) is mined
+        training_work.finish(before, run_id, RunStatus.DONE)
 
 
 def test_negatives_that_cannot_be_mined_are_an_error_and_not_a_zero(workspace: Workspace) -> None:

@@ -85,7 +85,9 @@ def test_of_an_encoder_with_an_adapter_on_top_each_is_told_apart() -> None:
     """Two checks, two figures, and nobody can say which part of the model is the doubtful one."""
     checked = {"queries": 20.0, "nDCG@10": 0.71, "nDCG@10 before": 0.7}
     text = said(Speed.FULL_ADAPTER, cut_passages=1, adapter=PLAIN | {"unseen": checked, "cut_passages": 2})
-    encoder, _, on_top = text.partition("Of the adapter on top, whose questions put aside the encoder below was trained on:")
+    encoder, _, on_top = text.partition(
+        "Of the adapter on top, whose questions put aside the encoder below was trained on:"
+    )
     assert "1 label was not trained on: list_size takes no more." in encoder
     assert "2 labels were not trained on: their passages are not in the index." in on_top
     assert "nDCG@10 from 0.700 to 0.710" in on_top
