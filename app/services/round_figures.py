@@ -5,7 +5,7 @@ A figure here is no look that the gate counts: it compares rounds with one anoth
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from statistics import fmean
 
@@ -16,7 +16,7 @@ from app.services.retrievers import open_together
 from app.services.round_views import Figure
 from db.enums import Split
 from db.models import ModelVersion
-from db.queries.training import list_human_judgements
+from db.queries.training import label_sets_of, list_human_judgements, list_trained_positives
 
 MEASURE = "nDCG@10"
 LEAST_QUERIES = 30
@@ -36,6 +36,14 @@ class Advice:
     text: str
 
 
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """nDCG@10 by model and held-out query, and the queries of which any of them was trained on a relevant passage."""
+
+    by_model: Mapping[str, Mapping[str, float]]
+    seen: Collection[str]
+
+
 def measure(
     workspace: Workspace,
     models: Mapping[str, ModelVersion],
@@ -43,30 +51,33 @@ def measure(
     criterion: Criterion,
     progress: Progress | None = None,
     should_cancel: Callable[[], bool] | None = None,
-) -> dict[str, dict[str, float]]:
+) -> Measured:
     """Each model's nDCG@10 by held-out query, all on the judgements as they are now; empty without any relevant one.
 
     All of them search the same state of the corpus.
     """
     from retriever.evaluation import evaluate
+    from retriever.slices import seen_queries
 
     relevant_from = workspace.settings.relevant_from
     with workspace.sessions.read() as session:
         rows = list_human_judgements(session, split=Split.HELD_OUT, criterion=criterion)
+        label_set_ids = label_sets_of(session, [model.id for model in models.values()])
+        positives = list_trained_positives(session, label_set_ids=label_set_ids, relevant_from=relevant_from)
     qrels: dict[str, dict[str, int]] = {}
     texts: dict[str, str] = {}
     for query_id, text, passage_id, grade in rows:
         qrels.setdefault(query_id, {})[passage_id] = grade
         texts[query_id] = text
     if not any(grade >= relevant_from for judged in qrels.values() for grade in judged.values()):
-        return {}
+        return Measured({}, frozenset())
     found = {}
     opened = open_together(workspace, list(models.values()), progress=progress, should_cancel=should_cancel)
     for name, retriever in zip(models, opened, strict=True):
         ranked = dict(zip(texts, retriever.search(list(texts.values()), _DEPTH, exact=True), strict=True))
         measured = evaluate(ranked, qrels, relevant_from=relevant_from)
         found[name] = {entry.query_id: entry.values[MEASURE] for entry in measured.per_query}
-    return found
+    return Measured(found, seen_queries(qrels, positives, relevant_from=relevant_from))
 
 
 def figure_of(values: list[float]) -> Figure:
@@ -83,6 +94,36 @@ def figure_of(values: list[float]) -> Figure:
 def gain_of(new: Mapping[str, float], old: Mapping[str, float]) -> Figure:
     """The mean difference new − old over the same queries, paired."""
     return figure_of([value - old[query_id] for query_id, value in new.items()])
+
+
+def gain_by_slice(new: Mapping[str, float], old: Mapping[str, float], *, seen: Collection[str]) -> dict[str, Figure]:
+    """The gain on the seen and on the unseen queries, those with any."""
+    slices = {
+        "seen": {query_id: value for query_id, value in new.items() if query_id in seen},
+        "unseen": {query_id: value for query_id, value in new.items() if query_id not in seen},
+    }
+    return {name: gain_of(values, old) for name, values in slices.items() if values}
+
+
+def describe_slices(gains: Mapping[str, Figure]) -> str:
+    """The gain on seen and unseen questions in a sentence, with what it means where the unseen ones lost; may be empty.
+
+    A mixed figure rises while unseen questions fall, where many are seen. Source: methods, section 7.
+    """
+    from retriever.slices import SMALLEST
+
+    if not gains:
+        return ""
+    parts = [
+        f"{figure.mean:+.4f} on the {figure.n_queries} {name} ones"
+        + (f" (interval {figure.low:+.4f} to {figure.high:+.4f})" if figure.n_queries >= SMALLEST else "")
+        for name, figure in gains.items()
+    ]
+    said = f" Of these questions, {MEASURE} changed by {' and by '.join(parts)}."
+    unseen = gains.get("unseen")
+    if unseen is not None and unseen.n_queries >= SMALLEST and unseen.high < 0:
+        said += " What the round taught does not carry over: questions about passages it was not trained on lost."
+    return said
 
 
 def advise(gain: Figure | None, *, n_audits: int, least_gain: float, is_first: bool) -> Advice:

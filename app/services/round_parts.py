@@ -15,7 +15,7 @@ from app.services import label_jobs, label_plans, pooling, routing, runs
 from app.services.held_jobs import HERE, is_left_behind
 from app.services.indexing import Progress
 from app.services.label_views import LabelPlan
-from app.services.round_figures import advise, figure_of, gain_of, measure
+from app.services.round_figures import advise, describe_slices, figure_of, gain_by_slice, gain_of, measure
 from app.services.rounds import held_open, is_cancelled, jobs_of, next_part, store_part
 from db.enums import RoundStatus, RunStatus
 from db.models import LabelJob, LabelSet, Person, TrainingRound, TrainingRun
@@ -232,8 +232,10 @@ def measure_part(workspace: Workspace, round_id: int, *, progress: Progress | No
         progress=progress,
         should_cancel=lambda: is_cancelled(workspace, round_id),
     )
-    ndcg = figure_of(list(found["new"].values())) if found else None
-    gain = gain_of(found["new"], found["old"]) if found else None
+    new_values, old_values = (found.by_model.get(name, {}) for name in ("new", "old"))
+    ndcg = figure_of(list(new_values.values())) if new_values else None
+    gain = gain_of(new_values, old_values) if new_values else None
+    by_slice = gain_by_slice(new_values, old_values, seen=found.seen)
     advice = advise(gain, n_audits=row.n_audits, least_gain=workspace.settings.round_min_gain, is_first=before is None)
     store_part(
         workspace,
@@ -244,7 +246,9 @@ def measure_part(workspace: Workspace, round_id: int, *, progress: Progress | No
             "ndcg": None if ndcg is None else asdict(ndcg),
             "gain": None if gain is None else asdict(gain),
             "gain_per_100": None if gain is None or not row.n_audits else gain.mean / row.n_audits * 100,
-            **asdict(advice),
+            "gain_by_slice": {name: asdict(figure) for name, figure in by_slice.items()},
+            "stop": advice.stop,
+            "text": advice.text + describe_slices(by_slice),
         },
         status=RoundStatus.DONE,
         finished_at=workspace.now(),

@@ -106,6 +106,7 @@ def test_a_round_retrains_on_the_audits_and_says_what_it_gained(waiting: Workspa
     assert view.gain_per_100 == pytest.approx(view.gain.mean / 5 * 100)
     assert (view.stop, view.compared_with) == (None, "all-MiniLM-L6-v2")
     assert "8 held-out questions are judged, at least 30" in view.advice
+    assert "on the 8 unseen ones" in view.advice
 
 
 def test_the_next_round_keeps_every_candidate_and_is_measured_against_the_round_before(waiting: Workspace) -> None:

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from app.services.round_figures import LEAST_AUDITS, LEAST_QUERIES, advise, figure_of, gain_of
+from app.services.round_figures import (
+    LEAST_AUDITS,
+    LEAST_QUERIES,
+    advise,
+    describe_slices,
+    figure_of,
+    gain_by_slice,
+    gain_of,
+)
 from app.services.round_views import Figure
 
 
@@ -76,3 +84,24 @@ def test_nothing_is_said_from_too_little() -> None:
     assert (few.stop, "29 held-out questions are judged, at least 30" in few.text) == (None, True)
     idle = advise(gain(0.0), n_audits=LEAST_AUDITS - 1, least_gain=0.002, is_first=False)
     assert (idle.stop, "19 pairs were audited" in idle.text) == (None, True)
+
+
+def test_a_round_says_what_it_gained_on_seen_and_on_unseen_questions() -> None:
+    """A round that only learnt its own questions by heart is praised, and people audit on."""
+    new = {"a": 1.0, "b": 0.5, "c": 0.25}
+    gains = gain_by_slice(new, dict.fromkeys(new, 0.5), seen={"a", "z"})
+    assert {name: (found.mean, found.n_queries) for name, found in gains.items()} == {
+        "seen": (0.5, 1),
+        "unseen": (-0.125, 2),
+    }
+    assert describe_slices(gains) == (
+        " Of these questions, nDCG@10 changed by +0.5000 on the 1 seen ones and by -0.1250 on the 2 unseen ones."
+    )
+    assert set(gain_by_slice(new, new, seen=())) == {"unseen"}
+    assert describe_slices({}) == ""
+    lost = describe_slices({"seen": gain(0.2, low=0.1, high=0.3), "unseen": gain(-0.02, low=-0.03, high=-0.01)})
+    assert "by -0.0200 on the 30 unseen ones (interval -0.0300 to -0.0100)." in lost
+    assert lost.endswith(
+        "What the round taught does not carry over: questions about passages it was not trained on lost."
+    )
+    assert "carry over" not in describe_slices({"unseen": gain(-0.02, low=-0.03, high=0.01)})
