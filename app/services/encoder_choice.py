@@ -130,12 +130,11 @@ def _key(workspace: Workspace, family: ModelVersion) -> str:
 
 @functools.cache
 def _machine() -> tuple[str, str]:
-    """A short name of this machine and what can encode on it, and in words; other hardware, versions or backends are
-    measured anew."""
+    """A short name of this machine and its libraries, and in words: another processor or version is measured anew."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     versions = [f"{name} {installed_version(name)}" for name in ("torch", "openvino")]
     gpu = ["a GPU"] if Path("/proc/driver/nvidia").is_dir() else []
-    words = ", ".join([_processor(), f"{cores} cores", *gpu, *versions, *BACKENDS])
+    words = ", ".join([_processor(), f"{cores} cores", *gpu, *versions])
     return hashlib.sha256(words.encode()).hexdigest()[:12], words
 
 

@@ -18,7 +18,7 @@ from app.services.passage_vectors import CorpusChanged, encode_passages
 from db.enums import ModelKind, ModelStage, PromotionCause
 from db.models import IndexVersion, LiveModel, ModelVersion, Promotion
 from db.queries import registry
-from retriever.encoding.backend import PRECISIONS, Precision, precision_of
+from retriever.encoding.backend import BACKENDS, BY_HAND, PRECISIONS, Precision, precision_of
 
 Progress = Callable[[int, int], None]
 BM25 = "bm25"
@@ -347,6 +347,7 @@ def _find(workspace: Workspace, session: Session, names: tuple[str, ...], *, sta
 
 
 def _least_exact(workspace: Workspace) -> Precision:
-    """The least exact precision that may be searched: that of the backend asked for, any where none is."""
+    """The least exact precision that may be searched: that of the backend asked for, or of what may be chosen."""
     backend = workspace.settings.encoder_backend
-    return PRECISIONS[-1] if backend == "auto" else precision_of(backend)
+    possible = [name for name in BACKENDS if name not in BY_HAND] if backend == "auto" else [backend]
+    return max((precision_of(name) for name in possible), key=PRECISIONS.index)

@@ -10,7 +10,16 @@ from dataclasses import dataclass
 import numpy as np
 from sentence_transformers import SentenceTransformer
 
-from retriever.encoding.backend import BACKENDS, PRECISIONS, SAMPLE_PARITY, Backend, BackendName, Vectors, precision_of
+from retriever.encoding.backend import (
+    BACKENDS,
+    BY_HAND,
+    PRECISIONS,
+    SAMPLE_PARITY,
+    Backend,
+    BackendName,
+    Vectors,
+    precision_of,
+)
 from retriever.encoding.tokens import longest_first
 from retriever.encoding.torch_backend import TorchBackend
 from retriever.errors import BackendRefused
@@ -19,6 +28,9 @@ WORTH = 1.1
 """A less exact backend is taken when it is so many times as fast as the fastest of the more exact ones. Our choice."""
 
 _ROUNDS = 2
+
+MEASURED = tuple(name for name in BACKENDS if name not in BY_HAND)
+"""What is measured, and chosen from."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,8 +98,8 @@ def _make_all(model: SentenceTransformer) -> tuple[dict[BackendName, Backend], d
 
         converted = convert(model)
     except (BackendRefused, ImportError) as exc:
-        return backends, {name: str(exc) for name in BACKENDS if name not in backends}
-    for name in BACKENDS:
+        return backends, {name: str(exc) for name in MEASURED if name not in backends}
+    for name in MEASURED:
         if name in backends:
             continue
         try:

@@ -261,7 +261,7 @@ def test_only_questions_with_few_labels_get_negatives_unless_told_otherwise(befo
 
 def test_a_full_run_fills_short_lists_by_itself_and_not_when_told_not_to(before: Workspace) -> None:
     """A recipe that was measured with mined negatives and ships without."""
-    for overrides, mined in (({"list_size": 7}, True), ({}, False), ({"list_size": 7, "mined_negatives": 0}, False)):
+    for overrides, mined in (({"list_size": 9}, True), ({}, False), ({"list_size": 9, "mined_negatives": 0}, False)):
         run_id, _, _ = runs.create_run(before, person="Ada", overrides={"speed": "full", "epochs": 1, **overrides})
         training_work.train_step(before, run_id)
         assert bool(runs.get_run(before, run_id=run_id).report.get("mined_negatives")) is mined

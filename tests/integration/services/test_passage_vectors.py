@@ -35,8 +35,8 @@ from db.queries.registry import get_live
 from retriever.adapter import LowRank, QueryAdapter
 from retriever.dense_index import DenseIndex
 from retriever.encoder import Encoder
-from retriever.encoding.backend import BACKENDS, precision_of
-from retriever.encoding.measuring import BackendFigure, Measurement
+from retriever.encoding.backend import precision_of
+from retriever.encoding.measuring import MEASURED, BackendFigure, Measurement
 from retriever.errors import EncodingCancelled
 from retriever.vector_cache import Keys, VectorCache, drop_cache, list_caches
 
@@ -286,7 +286,7 @@ def test_a_large_corpus_is_encoded_with_what_was_measured(corpus: Workspace, mon
     index, _ = build(corpus, model)
     choice = encoder_choice.get_choice(corpus, model)
     assert choice is not None
-    assert {figure.backend for figure in choice.figures} == set(BACKENDS)
+    assert {figure.backend for figure in choice.figures} == set(MEASURED)
     (kept,) = list_caches(passage_vectors.vectors_folder(corpus))
     assert kept.owner.precision == precision_of(choice.backend)
     exact = Encoder.load(model_path(corpus, model), max_length=16)
