@@ -10,9 +10,9 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import queue
 import threading
 import warnings
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
@@ -31,6 +31,7 @@ from retriever.quiet import quiet_transformers
 
 BATCH = 16
 _INPUTS = ("input_ids", "attention_mask", "token_type_ids")
+_AT_A_TIME = "OPTIMAL_NUMBER_OF_INFER_REQUESTS"
 _NAMES: dict[Precision, BackendName] = {"f32": "openvino", "bf16": "openvino-bf16", "int8": "openvino-int8"}
 _PASSAGES = (
     "Which of two sorted streams is read first when they are merged lazily, and what is kept of the other meanwhile?",
@@ -66,7 +67,11 @@ class Converted:
 
 
 class OpenVinoBackend:
-    """A converted model with a queue of requests; one caller at a time, the others wait.
+    """A converted model with a few requests in turn; one caller at a time, the others wait.
+
+    No request gets a callback in Python, so neither does an `AsyncInferQueue` serve: the thread that ran it drops it
+    last, for which it needs the interpreter's lock, and whoever drops the compiled model meanwhile holds that lock and
+    waits for the thread, for ever.
 
     In int8, batches with a text of fewer than SHORT tokens are read in float32, so that both are held in memory.
     """
@@ -98,29 +103,33 @@ class OpenVinoBackend:
     def embed(self, batches: Iterable[Sequence[str]], *, role: Role, sink: Callable[[int, Vectors], None]) -> None:
         """Vectors of the batches, as they are finished; see `Backend`."""
         with self._lock:
-            finished: queue.SimpleQueue[tuple[int, Vectors]] = queue.SimpleQueue()
-            queues: dict[Precision, openvino.AsyncInferQueue] = {}
+            idle: dict[Precision, list[openvino.InferRequest]] = {}
+            running: deque[tuple[int, Precision, openvino.InferRequest]] = deque()
             prompt = _prompt(self._model, role)
-            started = delivered = 0
-            with contextlib.ExitStack() as running:
+
+            def deliver() -> None:
+                number, precision, request = running.popleft()
+                request.wait()
+                idle[precision].append(request)
+                sink(number, _result(request))
+
+            try:
                 for number, batch in enumerate(batches):
                     features = self._model.preprocess(list(batch), prompt=prompt, task=role)
                     precision = self._precision_for(features["attention_mask"])
-                    if precision not in queues:
-                        queues[precision] = openvino.AsyncInferQueue(self._converted.compiled(precision))
-                        queues[precision].set_callback(lambda request, at: finished.put((at, _result(request))))
-                        running.callback(queues[precision].wait_all)
-                    tensors = {name: features[name].numpy() for name in self._converted.inputs}
-                    queues[precision].start_async(tensors, number)
-                    started += 1
-                    while not finished.empty():
-                        sink(*finished.get())
-                        delivered += 1
-            while not finished.empty():
-                sink(*finished.get())
-                delivered += 1
-            if delivered != started:
-                raise BackendRefused(f"openvino finished {delivered} of {started} batches")
+                    if precision not in idle:
+                        idle[precision] = _requests(self._converted.compiled(precision))
+                    while not idle[precision]:
+                        deliver()
+                    request = idle[precision].pop()
+                    request.start_async({name: features[name].numpy() for name in self._converted.inputs})
+                    running.append((number, precision, request))
+                while running:
+                    deliver()
+            finally:
+                for _, _, request in running:
+                    with contextlib.suppress(RuntimeError):  # the reason to stop is the one to tell
+                        request.wait()
 
     def _precision_for(self, mask: Tensor) -> Precision:
         """What a batch is read in; mask: (texts, tokens), 1 where there is one."""
@@ -209,6 +218,11 @@ def _prompt(model: SentenceTransformer, role: Role) -> str | None:
     names = ("query",) if role == "query" else ("document", "passage", "corpus")
     name = next((name for name in names if name in model.prompts), model.default_prompt_name)
     return None if name is None else model.prompts[name]
+
+
+def _requests(compiled: openvino.CompiledModel) -> list[openvino.InferRequest]:
+    """As many as run at a time, and one that waits for the first to end."""
+    return [compiled.create_infer_request() for _ in range(compiled.get_property(_AT_A_TIME) + 1)]
 
 
 def _result(request: openvino.InferRequest) -> Vectors:

@@ -1,5 +1,7 @@
 """Every way of encoding gives the vectors of torch in float32, or says why it cannot."""
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -244,3 +246,26 @@ def test_a_model_on_another_device_is_refused_by_openvino() -> None:
     elsewhere = Elsewhere(modules=[Transformer(str(default_model_path()))], device="cpu")
     with pytest.raises(BackendRefused, match="on the CPU"):
         convert(elsewhere)
+
+
+DROPPED_AT_ONCE = """
+from retriever.encoder import load_sentence_transformer
+from retriever.encoding.openvino_backend import Converted, OpenVinoBackend, convert
+from retriever.model_store import default_model_path
+
+model = load_sentence_transformer(default_model_path(), max_length=16, device="cpu")
+converted = convert(model)
+for _ in range(4):
+    backend = OpenVinoBackend(model, converted=Converted(converted.model, converted.inputs))
+    backend.embed([["a few words"] * 4] * 6, role="document", sink=lambda number, vectors: None)
+    del backend
+print("dropped")
+"""
+
+
+def test_a_backend_is_dropped_right_after_its_last_batch() -> None:
+    """A job that is done with its encoder waits for ever, holding the interpreter's lock: nothing else goes on."""
+    done = subprocess.run(
+        [sys.executable, "-c", DROPPED_AT_ONCE], capture_output=True, text=True, timeout=180, check=False
+    )
+    assert (done.returncode, done.stdout) == (0, "dropped\n"), done.stderr
