@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 from annotator.types import Criterion
 from app.bootstrap import Workspace
 from app.errors import NothingToDo
+from app.services.label_weights import source_weight, weigh_accepted
 from app.services.recipes import CURRICULA, HumanStage
 from app.services.soft_targets import list_soft_targets
 from app.services.views import TrainableLabels
@@ -28,18 +29,12 @@ from retriever.types import GradedList, LabelledPassage, TrainingStage
 
 NO_CHANGE = HumanStage()
 
-ACCEPTED_WEIGHT = 0.5
-"""What an uncertified accepted suggestion weighs beside a person's grade (1). Our choice."""
-
-CERTIFIED_WEIGHT = 0.8
-"""What one accepted under a certificate weighs: more, for at most ε of them are wrong, yet less than a person's grade.
-Our choice."""
-
 
 def get_trainable(workspace: Workspace, *, criterion: Criterion = Criterion.RELEVANCE) -> TrainableLabels:
     """What the next label set would hold, and why training could not start with it."""
     with workspace.sessions.read() as session:
-        labels = list_trainable(workspace, session, criterion=criterion)
+        labels = training_queries.list_curated(session, criterion=criterion)
+        labels += list_soft_targets(workspace, session, criterion=criterion)
         n_uncertified = count_uncertified_curated(session, criterion=criterion, split=Split.TRAIN)
     counts = Counter(str(label.source) for label in labels)
     return TrainableLabels(
@@ -105,7 +100,7 @@ def freeze(
                 "label_set_id": label_set.id,
                 "pair_id": label.pair_id,
                 "grade": float(label.grade),
-                "weight": _weight(label),
+                "weight": source_weight(label),
                 "source": label.source,
                 "suggestion_id": label.suggestion_id,
                 "decision_id": label.decision_id,
@@ -123,6 +118,7 @@ def list_trainable(workspace: Workspace, session: Session, *, criterion: Criteri
     Accepted and trainable are two things: only what is accepted under a certificate carries an error bound.
     """
     curated = training_queries.list_curated(session, criterion=criterion)
+    curated = weigh_accepted(workspace, session, curated, criterion=criterion)
     return curated + list_soft_targets(workspace, session, criterion=criterion)
 
 
@@ -137,18 +133,10 @@ def _hash(criterion: Criterion, labels: list[CuratedLabel]) -> str:
     # In Python's order: each database sorts text by rules of its own.
     for label in sorted(labels, key=lambda label: (label.query_key, label.passage_key)):
         line = "\t".join(
-            [label.query_key, label.passage_key, f"{label.grade:g}", str(label.source), f"{_weight(label):.6f}"]
+            [label.query_key, label.passage_key, f"{label.grade:g}", str(label.source), f"{source_weight(label):.6f}"]
         )
         digest.update(line.encode() + b"\n")
     return digest.hexdigest()
-
-
-def _weight(label: CuratedLabel) -> float:
-    if label.weight is not None:
-        return label.weight
-    if label.review_id is not None:
-        return 1.0
-    return CERTIFIED_WEIGHT if label.certified else ACCEPTED_WEIGHT
 
 
 LLM_STAGE, HUMAN_STAGE, UNION_STAGE = "LLM labels", "human labels", "all labels"

@@ -5,25 +5,17 @@ A proposal enters only if its judge is calibrated for that kind of confidence. A
 
 from __future__ import annotations
 
-from collections import defaultdict
-
 from sqlalchemy.orm import Session
 
 from annotator.types import Criterion, Scale
 from app.bootstrap import Workspace
-from app.services.calibrating import load_calibrator
-from app.services.judged import judged_inputs
+from app.services.label_weights import PROPOSED_WEIGHT, how_sure, weight_by
 from db.enums import LabelSource
-from db.queries.calibrating import list_calibrators
-from db.queries.training import CuratedLabel, OpenProposal, list_open_proposals
+from db.queries.training import CuratedLabel, Proposal, list_open_proposals
 
 SURE_FROM = 0.8
 """A proposal is a positive or a negative only when its calibrated side is at least this sure; between it is weak."""
 
-PROPOSED_WEIGHT = 0.25
-"""What a proposal of certain calibrated confidence weighs beside a person's grade (1); at p = ½ it weighs next to 0."""
-
-LEAST_WEIGHT = 0.01
 _WEAK_FROM = 0.5  # below it, training takes a grade for a negative
 _BELOW_RELEVANT = 0.01
 
@@ -32,26 +24,15 @@ def list_soft_targets(workspace: Workspace, session: Session, *, criterion: Crit
     """The proposals that may train, each with its expected grade and weight; none when the settings say so."""
     if not workspace.settings.train_on_proposed:
         return []
-    calibrators = {
-        (stored.judge_id, stored.confidence_kind): load_calibrator(stored)
-        for stored in list_calibrators(session, criterion=criterion, scale=workspace.scale)
-    }
-    if not calibrators:
-        return []
-    scale = workspace.scale
-    by_calibrator: dict[tuple[int, object], list[OpenProposal]] = defaultdict(list)
-    for proposal in list_open_proposals(session, criterion=criterion):
-        by_calibrator[proposal.judge_id, proposal.row.kind].append(proposal)
-    labels = []
-    for (judge_id, kind), calibrator in calibrators.items():
-        proposals = by_calibrator[judge_id, kind]
-        inputs = judged_inputs(session, [proposal.row for proposal in proposals])
-        for proposal, p in zip(proposals, calibrator.p_relevant(inputs), strict=True):
-            labels.append(_label(proposal, float(p), scale))
+    proposals = list_open_proposals(session, criterion=criterion)
+    labels = [
+        _label(proposal, p, workspace.scale)
+        for proposal, p in how_sure(workspace, session, proposals, criterion=criterion)
+    ]
     return sorted(labels, key=lambda label: (label.query_key, label.passage_key))
 
 
-def _label(proposal: OpenProposal, p: float, scale: Scale) -> CuratedLabel:
+def _label(proposal: Proposal, p: float, scale: Scale) -> CuratedLabel:
     return CuratedLabel(
         pair_id=proposal.row.pair_id,
         query_id=proposal.row.query_id,
@@ -87,4 +68,4 @@ def soft_grade(grade: int, p_relevant: float, scale: Scale) -> float:
 
 def soft_weight(p_relevant: float) -> float:
     """`PROPOSED_WEIGHT` · |2p − 1|, at least `LEAST_WEIGHT`: the less is known, the less it counts. Our choice."""
-    return max(LEAST_WEIGHT, PROPOSED_WEIGHT * abs(2.0 * p_relevant - 1.0))
+    return weight_by(PROPOSED_WEIGHT, max(p_relevant, 1.0 - p_relevant))

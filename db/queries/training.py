@@ -152,8 +152,8 @@ def list_proposed(session: Session, *, judge: str, criterion: Criterion) -> list
 
 
 @dataclass(frozen=True, slots=True)
-class OpenProposal:
-    """The readable current suggestion of a train pair that neither a person nor a policy stands behind."""
+class Proposal:
+    """The readable current suggestion of a train pair."""
 
     judge_id: int
     row: JudgedRow
@@ -161,11 +161,21 @@ class OpenProposal:
     passage_key: str
 
 
-def list_open_proposals(session: Session, *, criterion: Criterion) -> list[OpenProposal]:
+def list_open_proposals(session: Session, *, criterion: Criterion) -> list[Proposal]:
     """Every proposal on the train split that was not accepted and not audited; samples of open batches feed nothing.
 
     Nor do stale ones: what a judge said under a definition that was given up is no target.
     """
+    return _proposals(session, PairState.curated_grade.is_(None), ~is_stale(), criterion=criterion)
+
+
+def list_accepted_proposals(session: Session, *, criterion: Criterion) -> list[Proposal]:
+    """Every proposal on the train split that is its pair's label and that no person audited."""
+    accepted = (PairState.curated_grade.is_not(None), PairState.review_id.is_(None))
+    return _proposals(session, *accepted, criterion=criterion)
+
+
+def _proposals(session: Session, *which: sa.ColumnElement[bool], criterion: Criterion) -> list[Proposal]:
     proposed = (
         sa.select(*JUDGED_COLUMNS, Suggestion.judge_id)
         .select_from(PairState)
@@ -173,14 +183,13 @@ def list_open_proposals(session: Session, *, criterion: Criterion) -> list[OpenP
         .join(JudgeRow, JudgeRow.id == Suggestion.judge_id)
         .where(
             PairState.criterion == criterion,
-            PairState.curated_grade.is_(None),
             Suggestion.grade.is_not(None),
-            ~is_stale(),
+            *which,
         )
     )
     of_train = _of_train(proposed, pair_id=PairState.pair_id.expression, criterion=criterion)
     rows = session.execute(of_train.outerjoin(Candidate, Candidate.pair_id == Pair.id))
-    return [OpenProposal(row.judge_id, judged_row(row), row.query_key, row.passage_key) for row in rows]
+    return [Proposal(row.judge_id, judged_row(row), row.query_key, row.passage_key) for row in rows]
 
 
 @dataclass(frozen=True, slots=True)

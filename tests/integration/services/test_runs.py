@@ -14,7 +14,8 @@ from app.bootstrap import Workspace
 from app.errors import InputInvalid, NothingToDo
 from app.services import labels, runs, training_work
 from app.services.importing import NewJudgement, import_judgements
-from app.services.label_sets import ACCEPTED_WEIGHT, freeze, load_stages
+from app.services.label_sets import freeze, load_stages
+from app.services.label_weights import ACCEPTED_WEIGHT
 from builders import (
     N_TRAIN,
     TOPICS,

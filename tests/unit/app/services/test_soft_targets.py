@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from annotator.types import Scale
-from app.services.label_sets import ACCEPTED_WEIGHT, CERTIFIED_WEIGHT
-from app.services.soft_targets import PROPOSED_WEIGHT, soft_grade, soft_weight
+from app.services.label_weights import ACCEPTED_WEIGHT, CERTIFIED_WEIGHT, PROPOSED_WEIGHT
+from app.services.soft_targets import soft_grade, soft_weight
 from retriever.training_lists import is_negative, is_positive
 from retriever.types import LabelledPassage, TrainingSettings
 
