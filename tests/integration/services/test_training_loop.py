@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+import numpy as np
 import pytest
 import sqlalchemy as sa
 
@@ -30,7 +31,7 @@ from db.models import (
 )
 from db.queries.registry import get_live, get_model_or_raise
 from retriever.errors import TrainingCancelled
-from trained import Trained, count, power_back, power_cut
+from trained import Trained, count, live_id, power_back, power_cut
 
 
 def test_a_finished_run_has_a_model_a_curve_and_a_comparison(after: Workspace, trained: Trained) -> None:
@@ -114,6 +115,26 @@ def test_a_run_cancelled_while_it_trains_leaves_no_model(before: Workspace) -> N
     assert sorted(before.settings.models.iterdir()) == folders
     assert count(before, ModelVersion) == 1
     assert runs.create_run(before, person="Ada")[2]
+
+
+def test_an_anchored_run_goes_on_from_the_live_encoder(after: Workspace, trained: Trained) -> None:
+    """A round that was to hold on to the live model starts over from the base, or does not move at all."""
+    from retriever.encoder import Encoder
+
+    base_id = live_id(after)
+    promotion.promote(after, model_id=trained.model_id, person="Ada", override_reason="a round of it")
+    run_id, _, _ = runs.create_run(
+        after, person="Ada", overrides={"speed": "full", "start_from": "live", "anchor": 0.5, "epochs": 1}
+    )
+    made = training_work.train_step(after, run_id)
+    with after.sessions.read() as session:
+        rows = [get_model_or_raise(session, at) for at in (base_id, trained.model_id, made)]
+        assert rows[2].base_id == trained.model_id
+        folders = [after.settings.workspace / row.path for row in rows]
+    questions = [topic.question for topic in TOPICS]
+    base, live, anchored = (Encoder.load(folder, max_length=16).encode_queries(questions) for folder in folders)
+    from_live, from_base = (float(np.linalg.norm(anchored - other)) for other in (live, base))
+    assert 0.01 < from_live < from_base
 
 
 def test_folders_in_the_making_are_left_alone_for_a_day(before: Workspace) -> None:

@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 
 from retriever import approximate_index
+from retriever.approximate_index import GRAPH_NAME, LISTS_NAME
 from retriever.dense_index import DenseIndex
 from retriever.errors import IndexMismatch
 from retriever.index_kinds import FLAT, HNSW, IVF_PQ, IVF_SQ8, KindLimits
+from retriever.vector_file import VECTORS_NAME
 
 APPROXIMATE = (HNSW, IVF_SQ8, IVF_PQ)
 N, DIM = 1_500, 16
@@ -67,6 +69,16 @@ def test_an_opened_index_answers_like_the_one_that_was_built(built: tuple[Path, 
         np.testing.assert_array_equal(opened.vectors, clustered())
     finally:
         moved.rename(folder)
+
+
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="only Linux tells what a process has mapped")
+def test_an_opened_index_is_mapped_and_not_read(built: tuple[Path, DenseIndex]) -> None:
+    """Eight million passages in each process that searches, though the disk has them once."""
+    opened = DenseIndex.open(built[0])
+    maps = Path("/proc/self/maps").read_text().splitlines()
+    mapped = {Path(line.split(maxsplit=5)[5]).name for line in maps if str(built[0]) in line}
+    assert mapped == {VECTORS_NAME, GRAPH_NAME if opened.kind == HNSW else LISTS_NAME}
+    assert opened.n == N
 
 
 def test_what_was_measured_is_kept_with_the_index(built: tuple[Path, DenseIndex]) -> None:
