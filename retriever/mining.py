@@ -44,8 +44,11 @@ def mine_negatives(
     weight: float = 1.0,
     positive_scores: Mapping[tuple[str, str], float] | None = None,
     known: Sequence[GradedList] = (),
+    fill_to: int | None = None,
 ) -> MinedLists:
     """Each list with its per_query best hits, graded 0, that lie below its weakest positive s by more than margin·|s|.
+
+    fill_to: no list gets more than it needs to have so many passages, one that has them none; None is no such limit.
 
     hits: for a query id, what the present retriever finds, best first, scores as cosines. texts: passage id -> text;
     hits without one are left out. weight: of a passage that nobody judged, above 0; one graded 0 elsewhere keeps its
@@ -69,6 +72,10 @@ def mine_negatives(
     counts: Counter[str] = Counter()
     mined: list[GradedList] = []
     for graded in lists:
+        room = per_query if fill_to is None else min(per_query, fill_to - len(graded.passages))
+        if room < 1:
+            mined.append(graded)
+            continue
         found = hits.get(graded.query_id, ())
         weakest = _weakest(graded, labels, found, relevant_from=relevant_from, scores=positive_scores or {})
         if weakest is None:
@@ -80,7 +87,7 @@ def mine_negatives(
         taken = set(passage_names(graded.passages))
         added: list[LabelledPassage] = []
         for hit in found:
-            if len(added) == per_query:
+            if len(added) == room:
                 break
             text = texts.get(hit.passage_id)
             names = None if text is None else passage_names([LabelledPassage(hit.passage_id, text, 0)])

@@ -45,13 +45,21 @@ def start_after_revocation(workspace: Workspace, *, author: Author, person: str)
 
     Raises:
         NothingToDo: nothing is left to train on.
+        Conflict: a run is queued or running, on labels that were frozen before.
     """
-    return start(
+    run_id, _, new = runs.create_run(
         workspace,
         person=person,
         criterion=lineage.criterion_of(workspace, author),
         overrides=lineage.settings_without_revoked(workspace),
     )
+    if not new:
+        raise Conflict(
+            f"training run {run_id} is active",
+            user_message=f"Training run {run_id} goes on with labels that were frozen before. Cancel it, then retrain.",
+        )
+    resume(workspace)
+    return run_id
 
 
 def run_here(

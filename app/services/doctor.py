@@ -196,7 +196,8 @@ def _index(workspace: Workspace) -> Check:
     if index is None:
         return Check("index", None, describe_missing_index(workspace, live, state=state.hash))
     length, precision = workspace.settings.max_length, index_precision(index)
-    detail = f"{index.n_passages:,} passages, {length} tokens of each, in {precision}, {index.kind}"
+    exactness = precision if precision == "float32" else f"{precision} or more exact"
+    detail = f"{index.n_passages:,} passages, {length} tokens of each, in {exactness}, {index.kind}"
     if index.recall is not None:
         detail += f", recall@10 {index.recall:.3f} of exact search with the encoder's own queries"
     return Check("index", True, detail)

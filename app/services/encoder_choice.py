@@ -23,7 +23,7 @@ from sqlalchemy.orm import Session
 from app.bootstrap import Workspace
 from db.models import ModelVersion
 from db.queries.registry import get_model_or_raise
-from retriever.encoding.backend import BACKENDS, BackendName
+from retriever.encoding.backend import BACKENDS, BY_HAND, BackendName
 
 if TYPE_CHECKING:
     from retriever.encoding.measuring import Measurement
@@ -88,7 +88,8 @@ def choose_backend(
     if workspace.settings.encoder_backend != "auto":
         return workspace.settings.encoder_backend
     known = get_choice(workspace, model)
-    if known is not None:
+    # A choice without figures only counts how often what somebody had asked for could not run.
+    if known is not None and known.figures and known.backend not in BY_HAND:
         return known.backend
     if n_texts < MEASURED_FROM:
         return "torch"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
@@ -12,7 +11,7 @@ from app.services.indexing import Progress
 from app.services.retrievers import open_retriever
 from db.queries.registry import get_live
 from db.queries.training import passage_texts
-from retriever.types import GradedList, TrainingStage
+from retriever.types import TrainingStage
 
 DEPTH = 100
 
@@ -22,15 +21,15 @@ def mine_stages(
     stages: Sequence[TrainingStage],
     *,
     per_query: int,
-    shorter_than: int | None = None,
+    fill_to: int | None = None,
     on_progress: Progress | None = None,
     should_cancel: Callable[[], bool] | None = None,
 ) -> tuple[list[TrainingStage], dict[str, int]]:
     """The stages with so many mined negatives a list, from the live model's index, and the counts for the report.
 
-    shorter_than: lists of so many passages or more stay as they are; None for all lists alike. Labels of any stage keep
-    a passage from being mined against its question. Counts: `mined`, of which `unlabelled` were judged by nobody;
-    `too_near` were left out for scoring too near a positive.
+    fill_to: lists of so many passages or more stay as they are, others get no more than they need to have so many; None
+    for all lists alike. Labels of any stage keep a passage from being mined against its question. Counts: `mined`, of
+    which `unlabelled` were judged by nobody; `too_near` were left out for scoring too near a positive.
 
     Raises:
         NothingToDo: no model is live, so nothing can be mined.
@@ -48,19 +47,15 @@ def mine_stages(
         )
     retriever = open_retriever(workspace, live, build=True, progress=on_progress, should_cancel=should_cancel)
     every = [entry for stage in stages for entry in stage.lists]
-    wanted = [[_wants(entry, shorter_than) for entry in stage.lists] for stage in stages]
-    queries = {
-        entry.query_id: entry.query
-        for stage, chosen in zip(stages, wanted, strict=True)
-        for entry in itertools.compress(stage.lists, chosen)
-    }
+    wanted = [entry for entry in every if fill_to is None or len(entry.passages) < fill_to]
+    queries = {entry.query_id: entry.query for entry in wanted}
     encoded = retriever.encoder.encode_queries(list(queries.values()))
     vectors = dict(zip(queries, encoded, strict=True))
     hits = dict(zip(queries, retriever.index.search(encoded, DEPTH), strict=True))
     with workspace.sessions.read() as session:
         texts = passage_texts(session, {hit.passage_id for found in hits.values() for hit in found})
     scores = score_positives(
-        [entry for entry in every if entry.query_id in queries],
+        wanted,
         query_vectors=vectors,
         passage_ids=retriever.index.passage_ids,
         passage_vectors=retriever.index.vectors,
@@ -68,24 +63,19 @@ def mine_stages(
     )
     mined_stages = []
     counts = {"mined": 0, "unlabelled": 0, "too_near": 0}
-    for stage, chosen in zip(stages, wanted, strict=True):
+    for stage in stages:
         mined = mine_negatives(
-            list(itertools.compress(stage.lists, chosen)),
+            stage.lists,
             hits=hits,
             texts=texts,
             per_query=per_query,
+            fill_to=fill_to,
             relevant_from=relevant_from,
             positive_scores=scores,
             known=every,
         )
-        longer = iter(mined.lists)
-        lists = tuple(next(longer) if add else entry for entry, add in zip(stage.lists, chosen, strict=True))
-        mined_stages.append(replace(stage, lists=lists))
+        mined_stages.append(replace(stage, lists=mined.lists))
         counts["mined"] += mined.added
         counts["unlabelled"] += mined.unlabelled
         counts["too_near"] += mined.too_near
     return mined_stages, counts
-
-
-def _wants(entry: GradedList, shorter_than: int | None) -> bool:
-    return shorter_than is None or len(entry.passages) < shorter_than

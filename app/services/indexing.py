@@ -102,7 +102,9 @@ def describe_missing_index(workspace: Workspace, model: ModelVersion, *, state: 
     how = f" in {precision}" if precision != "float32" and length == str(workspace.settings.max_length) else ""
     asked = _least_exact(workspace)
     asked_in_words = "float32" if asked == "f32" else asked
-    wanted = f"encoder_backend asks for {asked_in_words}" if how else f"max_length is {workspace.settings.max_length}"
+    auto = workspace.settings.encoder_backend == "auto"
+    setting = "encoder_backend is auto, which goes down to" if auto else "encoder_backend asks for"
+    wanted = f"{setting} {asked_in_words}" if how else f"max_length is {workspace.settings.max_length}"
     return (
         f"The passages were encoded at {length} tokens{how}, and {wanted} now: they have to be encoded anew. "
         "Run: relabel pool"

@@ -13,11 +13,11 @@ from sqlalchemy.orm import Session
 from annotator.types import Criterion
 from app.bootstrap import Workspace
 from app.errors import NothingToDo
-from app.services.label_weights import source_weight, weigh_accepted
+from app.services.label_weights import weigh_accepted, weight_of
 from app.services.recipes import CURRICULA, HumanStage
 from app.services.soft_targets import list_soft_targets
 from app.services.views import TrainableLabels
-from db.enums import Split
+from db.enums import LabelSource, Split
 from db.models import LabelSet, LabelSetItem
 from db.queries import training as training_queries
 from db.queries.counts import count_uncertified_curated
@@ -33,8 +33,7 @@ NO_CHANGE = HumanStage()
 def get_trainable(workspace: Workspace, *, criterion: Criterion = Criterion.RELEVANCE) -> TrainableLabels:
     """What the next label set would hold, and why training could not start with it."""
     with workspace.sessions.read() as session:
-        labels = training_queries.list_curated(session, criterion=criterion)
-        labels += list_soft_targets(workspace, session, criterion=criterion)
+        labels = _list_unweighted(workspace, session, criterion=criterion)
         n_uncertified = count_uncertified_curated(session, criterion=criterion, split=Split.TRAIN)
     counts = Counter(str(label.source) for label in labels)
     return TrainableLabels(
@@ -59,7 +58,7 @@ def _problem(workspace: Workspace, labels: list[CuratedLabel]) -> str | None:
 def freeze(
     workspace: Workspace, session: Session, *, criterion: Criterion, person: str, judge: str | None = None
 ) -> LabelSet:
-    """The label set of what is trainable now; the same grades give the same, already stored set.
+    """The label set of what is trainable now; the same grades and weights give the same, already stored set.
 
     With a judge's name it holds instead all that this judge proposed for train questions and nothing else, accepted or
     not: that is how the judges' labels are compared by the retrievers they make.
@@ -100,7 +99,7 @@ def freeze(
                 "label_set_id": label_set.id,
                 "pair_id": label.pair_id,
                 "grade": float(label.grade),
-                "weight": source_weight(label),
+                "weight": weight_of(label),
                 "source": label.source,
                 "suggestion_id": label.suggestion_id,
                 "decision_id": label.decision_id,
@@ -117,15 +116,30 @@ def list_trainable(workspace: Workspace, session: Session, *, criterion: Criteri
 
     Accepted and trainable are two things: only what is accepted under a certificate carries an error bound.
     """
+    labels = _list_unweighted(workspace, session, criterion=criterion)
+    return weigh_accepted(workspace, session, labels, criterion=criterion)
+
+
+def _list_unweighted(workspace: Workspace, session: Session, *, criterion: Criterion) -> list[CuratedLabel]:
     curated = training_queries.list_curated(session, criterion=criterion)
-    curated = weigh_accepted(workspace, session, curated, criterion=criterion)
     return curated + list_soft_targets(workspace, session, criterion=criterion)
 
 
 def is_trained(workspace: Workspace, session: Session, *, criterion: Criterion) -> bool:
-    """Whether a finished run has already trained on exactly what is trainable now."""
-    labels = list_trainable(workspace, session, criterion=criterion)
-    return training_queries.has_finished_run(session, label_hash=_hash(criterion, labels))
+    """Whether a finished run has already trained on the labels that are trainable now.
+
+    Weights and expected grades do not count: they move with every calibrator and every pooling, and nobody said more.
+    """
+    labels = _list_unweighted(workspace, session, criterion=criterion)
+    now = {_said(label.pair_id, label.source, label.grade) for label in labels}
+    return any(
+        now == {_said(*item) for item in training_queries.list_items(session, label_set_id)}
+        for label_set_id in training_queries.list_trained_sets(session, criterion=criterion, n_labels=len(labels))
+    )
+
+
+def _said(pair_id: int, source: LabelSource, grade: float) -> tuple[int, LabelSource, float | None]:
+    return pair_id, source, None if source is LabelSource.PROPOSED else grade
 
 
 def _hash(criterion: Criterion, labels: list[CuratedLabel]) -> str:
@@ -133,7 +147,7 @@ def _hash(criterion: Criterion, labels: list[CuratedLabel]) -> str:
     # In Python's order: each database sorts text by rules of its own.
     for label in sorted(labels, key=lambda label: (label.query_key, label.passage_key)):
         line = "\t".join(
-            [label.query_key, label.passage_key, f"{label.grade:g}", str(label.source), f"{source_weight(label):.6f}"]
+            [label.query_key, label.passage_key, f"{label.grade:g}", str(label.source), f"{weight_of(label):.6f}"]
         )
         digest.update(line.encode() + b"\n")
     return digest.hexdigest()

@@ -29,34 +29,44 @@ PROPOSED_WEIGHT = 0.25
 
 LEAST_WEIGHT = 0.01
 
+CERTIFIED_P, ACCEPTED_P = 0.9, 0.75
+"""How sure an accepted label is taken to be where no calibrator knows its judge: less than what is known to be sure.
+
+A certified one more so: whatever became of its judge's calibrator, at most ε of its class are wrong.
+"""
+
 
 def weight_by(most: float, p: float) -> float:
     """`most` · (2p − 1), at least `LEAST_WEIGHT`; p: the calibrated probability that the label is on the right side."""
     return max(LEAST_WEIGHT, most * (2.0 * p - 1.0))
 
 
-def source_weight(label: CuratedLabel) -> float:
-    """The label's own weight, or what one of its source weighs at most."""
+def weight_of(label: CuratedLabel) -> float:
+    """The weight that a label was given, 1 for a person's, and for any other what it is worth without a calibrator."""
     if label.weight is not None:
         return label.weight
     if label.review_id is not None:
         return 1.0
+    return weight_by(_most(label), CERTIFIED_P if label.certified else ACCEPTED_P)
+
+
+def _most(label: CuratedLabel) -> float:
     return CERTIFIED_WEIGHT if label.certified else ACCEPTED_WEIGHT
 
 
 def weigh_accepted(
     workspace: Workspace, session: Session, labels: Sequence[CuratedLabel], *, criterion: Criterion
 ) -> list[CuratedLabel]:
-    """The curated labels, those of calibrated judges that no person audited with a weight by how sure they are.
+    """The labels, those of calibrated judges that no person audited with a weight by how sure they are.
 
-    Where no calibrator knows the judge, raw confidences mean something else for each, and the source alone counts.
+    Where no calibrator knows the judge, its raw confidence counts for nothing: each judge means something else by it.
     """
     accepted = list_accepted_proposals(session, criterion=criterion)
     relevant = {proposal.row.pair_id: p for proposal, p in how_sure(workspace, session, accepted, criterion=criterion)}
     return [
         label
         if label.review_id is not None or label.pair_id not in relevant
-        else replace(label, weight=weight_by(source_weight(label), _side(workspace, label, relevant[label.pair_id])))
+        else replace(label, weight=weight_by(_most(label), _side(workspace, label, relevant[label.pair_id])))
         for label in labels
     ]
 

@@ -43,7 +43,7 @@ from db.queries.lineage import AuthorCount, ItemFilter, ItemRow
 from db.queries.pairs import get_record_or_raise
 from db.queries.registry import get_live, get_model_or_raise
 from db.queries.standing import revoked_judges, revoked_people
-from db.queries.training import get_run_of_model
+from db.queries.training import criterion_of_model, get_run_of_model
 
 PASSAGE_START = 160
 """Characters of a passage that a list shows."""
@@ -294,12 +294,17 @@ def find_author(
 
 
 def criterion_of(workspace: Workspace, author: Author) -> Criterion:
-    """What an author's labels are about: a judge's own criterion; relevance where about both, and for a person."""
-    if author.kind is AuthorKind.PERSON:
-        return Criterion.RELEVANCE
+    """What was trained on an author's labels: where it was for both, or never, what the live model's labels are about,
+    relevance for a base model. A judge that proposes for one criterion alone has that.
+    """
     with workspace.sessions.read() as session:
-        found = {session.get_one(JudgeRow, judge_id).criterion for judge_id in author.ids}
-    return found.pop() if len(found) == 1 else Criterion.RELEVANCE
+        used = {use.criterion for use in uses_of(session, author)}
+        if not used and author.kind is AuthorKind.JUDGE:
+            used = {session.get_one(JudgeRow, judge_id).criterion for judge_id in author.ids}
+        if len(used) == 1:
+            return used.pop()
+        live = get_live(session)
+        return Criterion.RELEVANCE if live is None else criterion_of_model(session, live.id)
 
 
 def get_author_lineage(workspace: Workspace, *, author: Author) -> AuthorLineage:

@@ -11,7 +11,7 @@ from app.bootstrap import Workspace
 from app.errors import Conflict, InputInvalid, NothingToDo
 from app.services.indexing import encoder_model, model_path
 from app.services.models import model_view
-from app.services.views import EvaluationView, ExportReport, ModelView
+from app.services.views import EvaluationView, ExportReport, MeasureView, ModelView
 from db.queries import registry
 
 MARK = "relabel.json"
@@ -133,5 +133,9 @@ def _measured(evaluation: EvaluationView | None) -> list[str]:
         change = (
             "–" if difference is None else f"{difference.mean:+.4f} [{difference.low:+.4f}, {difference.high:+.4f}]"
         )
-        rows.append(f"| {measure.name} | {measure.value:.4f} | {was} | {change} |")
+        rows.append(f"| {_name(measure, evaluation.n_queries)} | {measure.value:.4f} | {was} | {change} |")
     return [head, "", *rows]
+
+
+def _name(measure: MeasureView, n_queries: int) -> str:
+    return measure.name if measure.n_queries == n_queries else f"{measure.name} (n = {measure.n_queries})"

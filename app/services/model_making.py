@@ -12,7 +12,7 @@ from app.bootstrap import Workspace
 from app.services.hard_negatives import mine_stages
 from app.services.indexing import Progress, model_path
 from app.services.label_sets import stage_names
-from app.services.recipes import FILLED, Recipe
+from app.services.recipes import Recipe
 from app.services.retrievers import open_index, open_retriever
 from app.services.run_remarks import warn
 from db.models import ModelVersion
@@ -83,8 +83,8 @@ def _make_full(workspace: Workspace, work: Work, settings: TrainingSettings, out
         stages, mined = mine_stages(
             workspace,
             stages,
-            per_query=wanted or FILLED,
-            shorter_than=settings.list_size if wanted is None else None,
+            per_query=wanted or settings.list_size,
+            fill_to=settings.list_size if wanted is None else None,
             on_progress=work.on_progress,
             should_cancel=work.should_cancel,
         )

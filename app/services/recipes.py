@@ -19,8 +19,6 @@ ON_TOP = "adapter."
 _SHARED = ("loss", "seed")
 STARTS = ("base", "live")
 FROM_BASE, FROM_LIVE = STARTS
-FILLED = 6
-"""Negatives mined for a question with few labelled passages, as `python -m bench retrain` measured it."""
 _MOST_MINED = 64
 
 
@@ -38,8 +36,8 @@ class Recipe:
     """How a run trains.
 
     training: of an adapter of the query vector, or of the encoder itself. curriculum: a name of CURRICULA.
-    mined_negatives: hard negatives a question that the live model finds, 0 for none, None for up to FILLED where a
-    question has fewer labelled passages than the training takes of one; for an encoder only. human: see
+    mined_negatives: hard negatives a question that the live model finds, 0 for none, None for as many as a
+    question's labelled passages are short of those that the training takes of one; for an encoder only. human: see
     `HumanStage`; for an encoder only, for an adapter stops at the epoch that its unseen slice says. start_from: a name
     of STARTS, from which full model an encoder's training starts: the first base, or the live one, which is the
     anchor's reference too. on_top: the adapter that is trained for the trained encoder; None for none.

@@ -78,12 +78,12 @@ def _left_out(report: Mapping[str, Any], speed: Speed) -> Sequence[str]:
     if skipped:
         reasons = ", ".join(f"{reason}: {count:,}" for reason, count in skipped.items())
         said.append(f"Questions that could not be trained on ({reasons}).")
-    cut = report.get("cut_passages", 0)
+    cut, mined = report.get("cut_passages", 0), report.get("mined_negatives")
     if cut:
         why = "their passages are not in the index" if speed is Speed.ADAPTER else "list_size takes no more"
-        said.append(f"{cut:,} {'label was' if cut == 1 else 'labels were'} not trained on: {why}.")
-    mined = report.get("mined_negatives")
-    if mined is not None and any(mined.values()):
+        what = "labels and mined negatives" if mined else "label" if cut == 1 else "labels"
+        said.append(f"{cut:,} {what} {'was' if what == 'label' else 'were'} not trained on: {why}.")
+    if mined is not None:
         said.append(f"{mined['mined']:,} hard negatives were mined, {mined['unlabelled']:,} of them judged by nobody.")
     return said
 

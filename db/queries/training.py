@@ -342,15 +342,28 @@ def acts_as(session: Session, model: ModelVersion) -> int:
     return run.base_model_id if run is not None and run.report.get("keep") == 0 else model.id
 
 
-def has_finished_run(session: Session, *, label_hash: str) -> bool:
-    """Whether a run on the label set of that hash came to its end."""
-    found = session.scalar(
-        sa.select(TrainingRun.id)
-        .join(LabelSet, LabelSet.id == TrainingRun.label_set_id)
-        .where(LabelSet.hash == label_hash, TrainingRun.status == RunStatus.DONE)
-        .limit(1)
+def list_trained_sets(session: Session, *, criterion: Criterion, n_labels: int) -> list[int]:
+    """Ids of the label sets of so many labels that a run came to its end on, newest first."""
+    found = session.scalars(
+        sa.select(LabelSet.id)
+        .where(
+            LabelSet.criterion == criterion,
+            LabelSet.n_labels == n_labels,
+            sa.exists().where(TrainingRun.label_set_id == LabelSet.id, TrainingRun.status == RunStatus.DONE),
+        )
+        .order_by(LabelSet.id.desc())
     )
-    return found is not None
+    return list(found)
+
+
+def list_items(session: Session, label_set_id: int) -> list[tuple[int, LabelSource, float]]:
+    """(pair id, source, grade) of every item of a label set."""
+    rows = session.execute(
+        sa.select(LabelSetItem.pair_id, LabelSetItem.source, LabelSetItem.grade).where(
+            LabelSetItem.label_set_id == label_set_id
+        )
+    )
+    return [(pair_id, source, grade) for pair_id, source, grade in rows]
 
 
 def label_sets_of(session: Session, model_ids: list[int]) -> list[int]:

@@ -14,7 +14,7 @@ BACKENDS: tuple[BackendName, ...] = get_args(BackendName)
 BY_HAND: frozenset[BackendName] = frozenset({"openvino-int8"})
 """What is taken only where somebody asks for it: fast, but rankings change by more than parity allows.
 
-With all-MiniLM-L6-v2 every cosine is .9995 or more, and nDCG@10 on SciFact changes by .0037; `python -m bench encode`.
+With all-MiniLM-L6-v2 every cosine is .9995 or more, and nDCG@10 on SciFact changes by .0035; `python -m bench encode`.
 """
 Role = Literal["query", "document"]
 """What a text is for: models with prompts or routes treat queries and passages differently."""

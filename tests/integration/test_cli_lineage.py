@@ -12,9 +12,22 @@ from typer.testing import CliRunner, Result
 from annotator.types import Criterion
 from app.bootstrap import open_workspace
 from app.cli import cli
-from app.services import label_sets, runs
+from app.services import label_sets, lineage, runs
 from app.services.creating import create_workspace
-from builders import N_TRAIN, TOPICS, add_candidates, add_corpus, add_model, add_suggestions, audit, judge_topics
+from app.services.importing import NewJudgement, import_judgements
+from builders import (
+    N_TRAIN,
+    TOPICS,
+    add_candidates,
+    add_corpus,
+    add_model,
+    add_suggestions,
+    audit,
+    judge_topics,
+    passage_ids,
+    query_id,
+    truth,
+)
 from db.enums import RunStatus
 from db.models import LabelSet, ModelVersion, TrainingRun
 
@@ -128,6 +141,29 @@ def test_one_thing_is_named_and_it_has_to_be_there(folder: Path) -> None:
     assert "Nobody" in nobody.output
 
 
+def test_what_is_retrained_after_a_revocation_is_what_the_labels_were_for(folder: Path) -> None:
+    """Whoever judged utility is taken back, and relevance is trained again."""
+    workspace = open_workspace(folder)
+    judge = lineage.find_author(workspace, judge="scripted/1")
+    ada = lineage.find_author(workspace, person="Ada")
+    assert lineage.criterion_of(workspace, judge) is Criterion.RELEVANCE
+    assert lineage.criterion_of(workspace, ada) is Criterion.RELEVANCE, "never trained on: as the live model's labels"
+    asked = query_id(TOPICS[0])
+    import_judgements(
+        workspace,
+        [NewJudgement(asked, passage, truth(asked, passage)) for passage in passage_ids(TOPICS[0])],
+        source_name="u",
+        person="Bo",
+        max_grade=3,
+        criterion=Criterion.UTILITY,
+    )
+    with workspace.sessions.begin() as session:
+        label_sets.freeze(workspace, session, criterion=Criterion.UTILITY, person="Ada")
+    bo = lineage.find_author(workspace, person="Bo")
+    assert lineage.criterion_of(workspace, bo) is Criterion.UTILITY
+    workspace.close()
+
+
 def test_revoking_a_judge_and_retraining_leaves_nothing_of_it_underneath(folder: Path) -> None:
     """An adapter trained for the encoder that learnt the very labels that were just taken back."""
     with (folder / "relabel.toml").open("a", encoding="utf-8") as settings:
@@ -148,9 +184,16 @@ def test_revoking_a_judge_and_retraining_leaves_nothing_of_it_underneath(folder:
         base = session.get_one(ModelVersion, retraining.base_model_id)
         assert (base.name, retraining.settings["speed"]) == ("base", "full+adapter")
         assert set(session.get_one(LabelSet, retraining.label_set_id).counts) == {"human"}
+    workspace.close()
+    restore = ("revoke", "--judge", "scripted/1", "--restore", "--reason", "it was right", "--retrain")
+    back = answer(folder, *restore)
+    assert (back["report"]["act"], back["run_id"]) == ("restore", None)
+    assert f"Training run {gone['run_id']} goes on with labels that were frozen before" in back["not_retrained"]
+    workspace = open_workspace(folder)
     runs.request_cancel(workspace, run_id=gone["run_id"], person="me")
     workspace.close()
-    back = answer(folder, "revoke", "--judge", "scripted/1", "--restore", "--reason", "it was right", "--retrain")
+    answer(folder, *words[:-1])
+    back = answer(folder, *restore)
     workspace = open_workspace(folder)
     with workspace.sessions.read() as session:
         retraining = session.get_one(TrainingRun, back["run_id"])

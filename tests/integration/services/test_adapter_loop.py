@@ -247,7 +247,7 @@ def test_only_questions_with_few_labels_get_negatives_unless_told_otherwise(befo
     many = GradedList("a question", bread.question, judged[:4])
     few = GradedList(query_id(bread), bread.question, judged[:1])
     stages = [TrainingStage("first", (many, few)), TrainingStage("last", (few,))]
-    (first, last), counts = mine_stages(before, stages, per_query=3, shorter_than=4)
+    (first, last), counts = mine_stages(before, stages, per_query=3, fill_to=4)
     assert first.lists[0] == many
     assert first.lists[1] == last.lists[0]
     assert first.lists[1].passages[0] == judged[0]

@@ -10,20 +10,28 @@ from hypothesis import strategies as st
 from annotator.routing import BareThreshold
 from annotator.types import Criterion
 from app.bootstrap import Workspace
-from app.services import label_sets, labels, routing
-from app.services.label_weights import ACCEPTED_WEIGHT, CERTIFIED_WEIGHT, LEAST_WEIGHT, PROPOSED_WEIGHT, weight_by
-from builders import pair_ids
-from db.enums import LabelSource
-from db.models import LabelSetItem, Suggestion
+from app.services import label_sets, labels, lineage, revoking, routing
+from app.services.label_weights import (
+    ACCEPTED_P,
+    ACCEPTED_WEIGHT,
+    CERTIFIED_WEIGHT,
+    LEAST_WEIGHT,
+    PROPOSED_WEIGHT,
+    weight_by,
+)
+from builders import add_model, pair_ids
+from db.enums import LabelSource, RunStatus
+from db.models import LabelSetItem, Suggestion, TrainingRun
 from simulated import World, certifiable, labelled, simulated
 
+ABOUT = Criterion.RELEVANCE
 EVERYTHING = BareThreshold(threshold_relevant=0.0, threshold_irrelevant=0.0)
 
 
 def weights(world: World) -> dict[int, tuple[float, float | None]]:
     """By pair: its weight in the next label set, and what its judge said of its own confidence."""
     with world.workspace.sessions.begin() as session:
-        made = label_sets.freeze(world.workspace, session, criterion=Criterion.RELEVANCE, person="Ada")
+        made = label_sets.freeze(world.workspace, session, criterion=ABOUT, person="Ada")
         rows = session.execute(
             sa.select(LabelSetItem.pair_id, LabelSetItem.weight, Suggestion.confidence)
             .outerjoin(Suggestion, Suggestion.id == LabelSetItem.suggestion_id)
@@ -67,7 +75,42 @@ def test_a_judges_own_confidence_weighs_nothing_until_it_is_calibrated(workspace
     routing.route(workspace, policy=EVERYTHING)
     found = weights(world)
     assert len({confidence for _, confidence in found.values()}) > 1
-    assert {weight for weight, _ in found.values()} == {ACCEPTED_WEIGHT}
+    assert {weight for weight, _ in found.values()} == {weight_by(ACCEPTED_WEIGHT, ACCEPTED_P)}
+
+
+def test_what_only_weighs_otherwise_is_no_reason_to_retrain(any_workspace: Workspace) -> None:
+    """Pooling moves a calibrated probability by a hair, and the Overview asks for a retraining each time."""
+    world = certifiable(any_workspace)
+    routing.route(any_workspace, policy=EVERYTHING)
+    before = weights(world)
+    model = add_model(any_workspace, "base", live=True)
+    with any_workspace.sessions.begin() as session:
+        made = label_sets.freeze(any_workspace, session, criterion=ABOUT, person="Ada")
+        session.add(
+            TrainingRun(
+                label_set_id=made.id,
+                base_model_id=model,
+                model_version_id=model,
+                workflow_id="w",
+                status=RunStatus.DONE,
+                stage="done",
+                settings={},
+                report={},
+                created_at=any_workspace.now(),
+            )
+        )
+
+    def is_trained() -> bool:
+        with any_workspace.sessions.read() as session:
+            return label_sets.is_trained(any_workspace, session, criterion=ABOUT)
+
+    assert is_trained()
+    grace = lineage.find_author(any_workspace, person="Grace")
+    revoking.revoke(any_workspace, author=grace, reason="a trainee", person=any_workspace.settings.person)
+    assert weights(world) != before, "the calibrator was fitted on her blind reviews"
+    assert is_trained()
+    labels.overturn(any_workspace, pair_id=next(iter(before)), person="Ada", grade=2, note="")
+    assert not is_trained()
 
 
 @given(p=st.floats(0, 1))

@@ -276,6 +276,11 @@ def test_a_backend_that_cannot_run_the_model_is_counted_with_its_reason(corpus: 
     choice = encoder_choice.get_choice(corpus, model)
     assert choice is not None
     assert (choice.fell_back, choice.reason, choice.backend) == (2, "second", "openvino")
+    named = short(corpus, encoder_backend="openvino-int8")
+    encoder_choice.count_fall_back(named, model, asked="openvino-int8", reason="third")
+    assert encoder_choice.choose_backend(corpus, model, n_texts=10, measure=lambda: pytest.fail("so few")) == "torch"
+    measured = encoder_choice.choose_backend(corpus, model, n_texts=10_000, measure=_measured)
+    assert measured == "torch-bf16", "what could not run was not measured either"
 
 
 def test_a_large_corpus_is_encoded_with_what_was_measured(corpus: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:

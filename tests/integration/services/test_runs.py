@@ -15,7 +15,7 @@ from app.errors import InputInvalid, NothingToDo
 from app.services import labels, runs, training_work
 from app.services.importing import NewJudgement, import_judgements
 from app.services.label_sets import freeze, load_stages
-from app.services.label_weights import ACCEPTED_WEIGHT
+from app.services.label_weights import ACCEPTED_P, ACCEPTED_WEIGHT, weight_by
 from builders import (
     N_TRAIN,
     TOPICS,
@@ -82,7 +82,7 @@ def test_a_persons_label_weighs_more_than_an_uncertified_one(labelled: Workspace
     assert stored[pair_id].review_id is not None
     others = [item for other, item in stored.items() if other != pair_id]
     assert {(item.weight, item.source, item.review_id) for item in others} == {
-        (ACCEPTED_WEIGHT, LabelSource.ACCEPTED, None)
+        (weight_by(ACCEPTED_WEIGHT, ACCEPTED_P), LabelSource.ACCEPTED, None)
     }
     assert ACCEPTED_WEIGHT < 1
 

@@ -78,6 +78,10 @@ def test_labels_and_stages_that_did_not_count_are_named() -> None:
     assert "1,200 labels were not trained on: their passages are not in the index." in text
     assert "Questions that could not be trained on (no positive: 3)." in text
     assert "1 label was not trained on: list_size takes no more." in said(Speed.FULL, cut_passages=1)
+    mined = {"mined": 0, "unlabelled": 0, "too_near": 5}
+    text = said(Speed.FULL, cut_passages=3, mined_negatives=mined)
+    assert "3 labels and mined negatives were not trained on: list_size takes no more." in text
+    assert "0 hard negatives were mined" in text, "asked for, and none came"
     assert "Tried and not kept" not in said(by_stage=stages, keep=0.0), "nothing is kept, which the warning says"
 
 
