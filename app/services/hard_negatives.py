@@ -47,15 +47,15 @@ def mine_stages(
         )
     retriever = open_retriever(workspace, live, build=True, progress=on_progress, should_cancel=should_cancel)
     every = [entry for stage in stages for entry in stage.lists]
-    wanted = [entry for entry in every if fill_to is None or len(entry.passages) < fill_to]
-    queries = {entry.query_id: entry.query for entry in wanted}
+    short = [entry for entry in every if fill_to is None or len(entry.passages) < fill_to]
+    queries = {entry.query_id: entry.query for entry in short}
     encoded = retriever.encoder.encode_queries(list(queries.values()))
     vectors = dict(zip(queries, encoded, strict=True))
     hits = dict(zip(queries, retriever.index.search(encoded, DEPTH), strict=True))
     with workspace.sessions.read() as session:
         texts = passage_texts(session, {hit.passage_id for found in hits.values() for hit in found})
     scores = score_positives(
-        wanted,
+        [entry for entry in every if entry.query_id in queries],
         query_vectors=vectors,
         passage_ids=retriever.index.passage_ids,
         passage_vectors=retriever.index.vectors,
