@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -42,9 +43,21 @@ def shared_data() -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A workspace's directory with a database that has every migration: copied, it saves each test the migrations."""
+    settings = settings_from(tmp_path_factory.mktemp("sqlite") / "workspace", {})
+    settings.workspace.mkdir()
+    sessions = connect(settings.database)
+    upgrade(sessions)
+    sessions.dispose()
+    return settings.workspace
+
+
 @pytest.fixture
-def workspace(tmp_path: Path) -> Iterator[Workspace]:
+def workspace(tmp_path: Path, sqlite_template: Path) -> Iterator[Workspace]:
     """A fresh workspace on SQLite."""
+    shutil.copytree(sqlite_template, tmp_path / "workspace")
     opened = open_with(settings_from(tmp_path / "workspace", {}))
     yield opened
     opened.close()

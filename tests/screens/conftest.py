@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -38,9 +39,10 @@ def _digest(text: str) -> str:
 
 
 @pytest.fixture
-def small(tmp_path: Path) -> Iterator[Workspace]:
+def small(tmp_path: Path, sqlite_template: Path) -> Iterator[Workspace]:
     """Three train queries by four passages: for each query the first passage is accepted, the others rejected."""
     folder = tmp_path / "workspace"
+    shutil.copytree(sqlite_template, folder)
     opened = open_with(settings_from(folder, {"name": "Small & judged"}))
     (folder / "relabel.toml").write_text('name = "Small & judged"\n', encoding="utf-8")
     with opened.sessions.begin() as session:
@@ -144,9 +146,10 @@ def _judged_pair(session, *, q, p, query, passage, judge, policy) -> None:
 
 
 @pytest.fixture
-def empty(tmp_path: Path) -> Iterator[Workspace]:
+def empty(tmp_path: Path, sqlite_template: Path) -> Iterator[Workspace]:
     """A workspace with nothing in it."""
     folder = tmp_path / "workspace"
+    shutil.copytree(sqlite_template, folder)
     opened = open_with(settings_from(folder, {"name": "Empty"}))
     (folder / "relabel.toml").write_text('name = "Empty"\n', encoding="utf-8")
     yield opened
